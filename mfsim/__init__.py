@@ -1,0 +1,67 @@
+"""mfsim: where does a neural network stop being a kernel?
+
+The public names, loaded on first use, so that `import mfsim` costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mfsim import datasets as datasets
+    from mfsim import kernels as kernels
+    from mfsim.activations import Erf as Erf
+    from mfsim.activations import Identity as Identity
+    from mfsim.activations import Relu as Relu
+    from mfsim.activations import Sigmoid as Sigmoid
+    from mfsim.activations import Softplus as Softplus
+    from mfsim.activations import Tanh as Tanh
+    from mfsim.config import load as load
+    from mfsim.ensemble import run as run
+    from mfsim.errors import ConfigError as ConfigError
+    from mfsim.errors import Diverged as Diverged
+    from mfsim.errors import FormatError as FormatError
+    from mfsim.errors import MfsimError as MfsimError
+    from mfsim.experiment import Experiment as Experiment
+    from mfsim.experiment import Schedule as Schedule
+    from mfsim.flows import ParticleFlow as ParticleFlow
+    from mfsim.integrators import ExponentialLangevin as ExponentialLangevin
+    from mfsim.integrators import NoisyGD as NoisyGD
+    from mfsim.losses import Logistic as Logistic
+    from mfsim.losses import SquaredError as SquaredError
+    from mfsim.networks import TwoLayer as TwoLayer
+    from mfsim.storage import Trajectory as Trajectory
+    from mfsim.storage import open_sweep as open_sweep
+    from mfsim.storage import open_trajectory as open
+    from mfsim.sweep import Sweep as Sweep
+
+_HOMES = {
+    "mfsim.activations": ("Erf", "Identity", "Relu", "Sigmoid", "Softplus", "Tanh"),
+    "mfsim.config": ("load",),
+    "mfsim.ensemble": ("run",),
+    "mfsim.errors": ("ConfigError", "Diverged", "FormatError", "MfsimError"),
+    "mfsim.experiment": ("Experiment", "Schedule"),
+    "mfsim.flows": ("ParticleFlow",),
+    "mfsim.integrators": ("ExponentialLangevin", "NoisyGD"),
+    "mfsim.losses": ("Logistic", "SquaredError"),
+    "mfsim.networks": ("TwoLayer",),
+    "mfsim.storage": ("Trajectory", "open_sweep"),
+    "mfsim.sweep": ("Sweep",),
+}
+_WHERE = {name: home for home, names in _HOMES.items() for name in names}
+_PACKAGES = ("datasets", "kernels", "observables")
+
+__all__ = [*sorted(_WHERE), *_PACKAGES, "open"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return importlib.import_module(f"mfsim.{name}")
+    if name == "open":
+        return importlib.import_module("mfsim.storage").open_trajectory
+    if name not in _WHERE:
+        raise AttributeError(f"module 'mfsim' has no attribute {name!r}")
+    return getattr(importlib.import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

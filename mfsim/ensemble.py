@@ -1,0 +1,256 @@
+"""run(): one experiment or many, group by group, spread over cores or devices."""
+
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import xarray as xr
+
+from mfsim.errors import ConfigError, MfsimError
+from mfsim.experiment import Experiment
+from mfsim.group import Group
+from mfsim.grouping import make_groups
+from mfsim.member import Member, Task
+from mfsim.preparation import prepare
+from mfsim.program import Programs
+from mfsim.progress import Progress
+from mfsim.storage import (
+    Trajectory,
+    open_sweep,
+    open_trajectory,
+    write_sweep_table,
+)
+from mfsim.sweep import Sweep
+
+_FINISHED = ("completed", "diverged")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a task ended: its status, a message for people, its last row of scalars."""
+
+    task: Task
+    status: str
+    message: str = ""
+    row: dict[str, float] | None = None
+
+
+def run_tasks(
+    tasks: Sequence[Task],
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    device: str | None = None,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+    ended: Callable[[Outcome], None] = lambda outcome: None,
+) -> list[Outcome]:
+    """Run tasks to their files; all are checked before the first begins.
+
+    Args:
+        tasks: What to run.
+        resume: Continue what is there, skip what is finished.
+        overwrite: Replace what is there.
+        device: "cpu" or "gpu"; JAX's choice unless given.
+        progress: Who listens.
+        stop: Set it, and every run saves itself and ends as "interrupted".
+        ended: Called, from any thread, with each outcome as it comes.
+
+    Raises:
+        ConfigError: If a task cannot be run, before anything is written.
+    """
+    progress, stop = progress or Progress(), stop or threading.Event()
+    devices = pick_devices(device)
+    with jax.enable_x64(True), jax.default_device(devices[0]):
+        outcomes = {}
+        for task in tasks:
+            if found := _finished(task, resume, overwrite):
+                outcomes[task.name] = found
+        members = prepare([task for task in tasks if task.name not in outcomes])
+        for member in members:
+            if resume and member.task.path.exists():
+                member.open(resume=True, overwrite=False)
+        groups = make_groups(members, workers=_workers(devices))
+    programs = Programs()
+    for outcome in outcomes.values():
+        ended(outcome)
+
+    def work(number: int, group: list[Member]) -> None:
+        where = devices[number % len(devices)]
+        with jax.enable_x64(True), jax.default_device(where):
+            _run_group(group, programs, progress, stop, overwrite)
+        for member in group:
+            outcome = _outcome(member)
+            outcomes[member.task.name] = outcome
+            ended(outcome)
+
+    with ThreadPoolExecutor(_workers(devices)) as pool:
+        futures = [pool.submit(work, *item) for item in enumerate(groups)]
+        # A timeout lets the main thread see signals while the others work.
+        while wait(futures, timeout=0.2).not_done:
+            pass
+    for future in futures:
+        future.result()
+    return [outcomes[task.name] for task in tasks]
+
+
+def pick_devices(name: str | None) -> list[jax.Device]:
+    """The devices of one platform.
+
+    Raises:
+        ConfigError: If there is none of that platform.
+    """
+    try:
+        return jax.devices(name)
+    except RuntimeError as error:
+        found = sorted({device.platform for device in jax.devices()})
+        raise ConfigError(
+            f"device must be one of {found} on this machine, got {name!r}."
+        ) from error
+
+
+def _workers(devices: Sequence[jax.Device]) -> int:
+    if devices[0].platform == "cpu":
+        return len(os.sched_getaffinity(0))
+    return len(devices)
+
+
+def _run_group(
+    members: list[Member],
+    programs: Programs,
+    progress: Progress,
+    stop: threading.Event,
+    overwrite: bool,
+) -> None:
+    """One group from start to end; a failure ends the group and nothing else."""
+    if stop.is_set():
+        return
+    try:
+        for member in members:
+            member.open(resume=False, overwrite=overwrite)
+        Group(members, programs, progress).run(stop)
+    except (MfsimError, OSError, MemoryError, RuntimeError) as error:
+        message = " ".join(str(error).split()) or type(error).__name__
+        for member in members:
+            if member.status == "running":
+                member.fail(message)
+                progress.message(f"{member.task.name}: failed: {message}")
+
+
+def _outcome(member: Member) -> Outcome:
+    status = "interrupted" if member.status == "running" else member.status
+    return Outcome(member.task, status, member.message, _scalars(member.row))
+
+
+def _scalars(row: Mapping[str, Any]) -> dict[str, float]:
+    return {k: float(v) for k, v in row.items() if np.ndim(v) == 0}
+
+
+def _finished(task: Task, resume: bool, overwrite: bool) -> Outcome | None:
+    """The outcome of a task that needs no run; None for one that does.
+
+    Raises:
+        ConfigError: If its file is in the way, or was made with another configuration.
+    """
+    if not task.path.exists() or overwrite:
+        return None
+    if not resume:
+        raise ConfigError(
+            f"{task.path} must not exist; pass --resume to continue it or --overwrite "
+            "to replace it."
+        )
+    found = open_trajectory(task.path)
+    if found.attributes["config_hash"] != task.experiment.fingerprint():
+        raise ConfigError(
+            f"{task.path} must have been made with this configuration to resume it, "
+            "but its hash differs; undo the change, or pass --overwrite."
+        )
+    if found.status not in _FINISHED:
+        return None
+    last = found.series.isel(step=-1)
+    row = _scalars({name: values.values for name, values in last.items()})
+    message = str(found.attributes.get("message", ""))
+    return Outcome(task, found.status, message, row)
+
+
+def run(
+    what: Experiment | Sweep,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    device: str | None = None,
+    progress: Progress | None = None,
+) -> Trajectory | xr.Dataset:
+    """Run an experiment to the file `out`, or a sweep to the folder `out`.
+
+    Args:
+        what: An experiment, or a sweep as `mfsim.load` returns it.
+        out: The HDF5 file to write, or the folder of a sweep's files.
+        resume: Continue what is there, skip what is finished.
+        overwrite: Replace what is there.
+        device: "cpu" or "gpu"; JAX's choice unless given.
+        progress: Who listens; nobody unless given.
+
+    Returns:
+        The trajectory, or all of them as one dataset with the swept axes as dimensions.
+
+    Raises:
+        ConfigError: If it cannot be run; nothing is written then.
+        MfsimError: If a run fails on the way; what it had is kept.
+    """
+    outcomes = run_all(
+        what,
+        Path(out),
+        resume=resume,
+        overwrite=overwrite,
+        device=device,
+        progress=progress,
+    )
+    for outcome in outcomes:
+        if outcome.status == "failed":
+            raise MfsimError(f"{outcome.task.path}: {outcome.message}")
+    return open_trajectory(out) if isinstance(what, Experiment) else open_sweep(out)
+
+
+def run_all(what: Experiment | Sweep, out: Path, **options: Any) -> list[Outcome]:
+    """The same by outcomes, whatever happened; a sweep keeps its table up to date.
+
+    Args:
+        what: An experiment or a sweep.
+        out: The HDF5 file to write, or the folder of a sweep's files.
+        options: Those of `run_tasks`.
+    """
+    if isinstance(what, Experiment):
+        return run_tasks([Task(out.stem, what, out)], **options)
+    tasks = []
+    for point in what.points:
+        run_id = point.experiment.fingerprint()[:12]
+        place = what.place(point)
+        tasks.append(Task(run_id, point.experiment, out / f"{run_id}.h5", place))
+    return run_tasks(tasks, ended=_Table(out / "sweep.csv", tasks), **options)
+
+
+class _Table:
+    """sweep.csv: a line a point, rewritten whenever a point ends."""
+
+    def __init__(self, path: Path, tasks: Sequence[Task]):
+        self._path, self._lock = path, threading.Lock()
+        self._rows = {task.name: _line(task, "waiting") for task in tasks}
+
+    def __call__(self, outcome: Outcome) -> None:
+        with self._lock:
+            line = _line(outcome.task, outcome.status) | (outcome.row or {})
+            self._rows[outcome.task.name] = line
+            write_sweep_table(self._path, list(self._rows.values()))
+
+
+def _line(task: Task, status: str) -> dict[str, Any]:
+    values = task.sweep["values"] if task.sweep else {}
+    return {"run_id": task.name, "status": status, **values}

@@ -1,0 +1,178 @@
+"""Experiment and Schedule: what is run, with which seed and precision, saved when."""
+
+import hashlib
+import json
+import math
+import re
+import zlib
+from pathlib import Path
+from typing import Literal
+
+import equinox as eqx
+import jax
+import numpy as np
+import tomli_w
+from jaxtyping import Array, Int, Key
+
+from mfsim.component import Component, count, describe, real, static
+from mfsim.flows import AbstractFlow
+from mfsim.integrators import AbstractIntegrator
+from mfsim.observables import AbstractObservable, Displacement, Risk
+
+_STOP = re.compile(r"\s*([a-z]\w*)\s*(<=|>=|<|>)\s*(\S+)\s*")
+_RELATIONS = {
+    "<": np.less,
+    "<=": np.less_equal,
+    ">": np.greater,
+    ">=": np.greater_equal,
+}
+
+
+class Schedule(Component):
+    """When a run ends and when it is saved.
+
+    Fields:
+        horizon: End time in `unit`; or else
+        num_steps: the number of steps.
+        unit: "flow", t = eta k, or "kernel", tau = alpha^2 t: of horizon and step.
+        saves: Rows of the series, start and end among them; fewer if steps are fewer.
+        spacing: "linear" or "log" spacing of the saves.
+        snapshots: Full states kept, start and end among them; 0 keeps none.
+        stop: End at the first save where a series meets this, as "train_risk < 1e-6".
+    """
+
+    horizon: float | None = real(None, above=0.0)
+    num_steps: int | None = count(None)
+    unit: Literal["flow", "kernel"] = static("flow")
+    saves: int = count(100, at_least=2)
+    spacing: Literal["linear", "log"] = static("linear")
+    snapshots: int = count(5, at_least=0)
+    stop: str | None = static(None)
+
+    def __check_init__(self):
+        if (self.horizon is None) == (self.num_steps is None):
+            given = "both" if self.horizon else "neither"
+            raise ValueError(
+                f"horizon or num_steps must be given, not both, got {given}."
+            )
+        if self.snapshots == 1:
+            raise ValueError("snapshots must be 0 or at least 2 (start and end), got 1.")
+        if self.stop is not None:
+            self.stop_rule()
+
+    def total_steps(self, step: float) -> int:
+        """Steps of size `step`, in the schedule's unit, that reach the horizon."""
+        if self.num_steps is not None:
+            return self.num_steps
+        # A quotient that misses a whole number by rounding alone takes no further step.
+        return max(1, math.ceil(self.horizon / step * (1 - 1e-9)))
+
+    def save_steps(self, total: int) -> Int[np.ndarray, " t"]:
+        """The steps after which a row is saved, from 0 to `total`."""
+        rows = min(self.saves, total + 1)
+        if self.spacing == "linear" or rows < 3:
+            steps = np.linspace(0, total, rows)
+        else:
+            steps = np.concatenate([[0], np.geomspace(1, total, rows - 1)])
+        return np.unique(np.rint(steps).astype(np.int64))
+
+    def snapshot_steps(self, total: int) -> set[int]:
+        """Those of the save steps at which the whole state is kept."""
+        steps = self.save_steps(total)
+        places = np.linspace(0, len(steps) - 1, min(self.snapshots, len(steps)))
+        return {int(steps[i]) for i in np.rint(places).astype(int)}
+
+    def stop_rule(self) -> tuple[str, str, float]:
+        """The series, relation and level of `stop`."""
+        match = _STOP.fullmatch(self.stop or "")
+        try:
+            name, relation, level = match.groups()  # type: ignore[union-attr]
+            return name, relation, float(level)
+        except (AttributeError, ValueError):
+            raise ValueError(
+                f"stop must read SERIES <|<=|>|>= NUMBER, as 'train_risk < 1e-6', "
+                f"got {self.stop!r}."
+            ) from None
+
+    def is_met(self, row: dict[str, np.ndarray]) -> bool:
+        """Whether the stop rule, if any, holds of a saved row."""
+        if self.stop is None:
+            return False
+        name, relation, level = self.stop_rule()
+        return bool(_RELATIONS[relation](row[name], level))
+
+
+class Experiment(Component):
+    """A flow, an integrator, a schedule and observables: one run.
+
+    Fields:
+        flow: What is learned and how it moves.
+        integrator: How time is cut.
+        schedule: When the run ends and when it is saved.
+        observables: What is recorded.
+        seed: Seed of the start, the noise and the order of batches.
+        dtype: Precision of the run.
+    """
+
+    flow: AbstractFlow
+    integrator: AbstractIntegrator
+    schedule: Schedule
+    observables: tuple[AbstractObservable, ...] = (Risk(), Displacement())
+    seed: int = count(0, at_least=0)
+    dtype: Literal["float32", "float64"] = static("float32")
+
+    def __check_init__(self):
+        if not isinstance(self.flow, self.integrator.flows):
+            taken = [flow.__name__ for flow in self.integrator.flows]
+            raise ValueError(
+                f"integrator {type(self.integrator).__name__} must be given a flow of "
+                f"kind {' or '.join(taken)}, got {type(self.flow).__name__}."
+            )
+        if self.seed >= 2**32:
+            raise ValueError(f"seed must be below 2^32, got {self.seed}.")
+
+    def key(self, name: str) -> Key[Array, ""]:
+        """The random key of one named use, such as `init`."""
+        return jax.random.fold_in(jax.random.key(self.seed), zlib.crc32(name.encode()))
+
+    @property
+    def time_rate(self) -> float:
+        """Units of the schedule's time per unit of flow time."""
+        return self.flow.kernel_rate if self.schedule.unit == "kernel" else 1.0
+
+    @property
+    def flow_step(self) -> float:
+        """The step in flow time; the step must be a number by now."""
+        return float(self.integrator.step) / self.time_rate
+
+    @property
+    def total_steps(self) -> int:
+        """How many steps the run takes unless it is stopped."""
+        return self.schedule.total_steps(float(self.integrator.step))
+
+    def with_step(self, step: float) -> "Experiment":
+        """The same experiment with a number, in the schedule's unit, as its step."""
+        return eqx.tree_at(lambda e: e.integrator.step, self, step)
+
+    def to_toml(self) -> str:
+        """The configuration as text, defaults filled in."""
+        return tomli_w.dumps(describe(self))
+
+    def fingerprint(self) -> str:
+        """Hash of the configuration, with input files by content and not by path."""
+        table = describe(self)
+        table["files"] = {str(p): _hash_file(p) for p in self.flow.dataset.files()}
+        text = json.dumps(table, sort_keys=True)
+        for path, content in table["files"].items():
+            text = text.replace(json.dumps(path), json.dumps(content))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _hash_file(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ValueError(
+            f"path must be a readable file, got {str(path)!r}: {error.strerror}."
+        ) from error

@@ -1,0 +1,4 @@
+"""Flows: how what is learned moves."""
+
+from mfsim.flows.base import AbstractFlow as AbstractFlow
+from mfsim.flows.particles import ParticleFlow as ParticleFlow

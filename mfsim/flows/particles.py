@@ -1,0 +1,112 @@
+"""Two-layer networks as interacting particles in the flow of loss + lambda KL."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Key
+
+from mfsim.blocks import block_size, map_blocks
+from mfsim.component import count, real
+from mfsim.datasets import AbstractDataset, Data
+from mfsim.flows.base import AbstractFlow, Batch, kernel_product, risk_gradient
+from mfsim.losses import AbstractLoss, SquaredError
+from mfsim.networks import Neurons, TwoLayer
+
+
+class ParticleFlow(AbstractFlow):
+    """dtheta = (b - lambda theta/sigma^2) dt + sqrt(2 lambda) dB, one particle a neuron.
+
+    b is -m times the gradient of the mean loss over the samples, so that time does not
+    depend on the width; as m grows the law of the particles follows the Wasserstein
+    gradient flow of Q(p) = E phi(f(p, x), y) + lambda KL(p || p_0).
+
+    Fields:
+        network: The two-layer network; its prior is p_0.
+        dataset: Where the samples come from.
+        loss: The loss phi.
+        temperature: Strength lambda of noise and decay; 0 is plain gradient flow.
+        block_mib: Memory in MiB for the activations of one block of samples.
+
+    Source: Chen et al. 2020, eq. (3.3) and Algorithm 1.
+    """
+
+    network: TwoLayer
+    dataset: AbstractDataset | None
+    loss: AbstractLoss = SquaredError()
+    temperature: float = real(0.0, at_least=0.0)
+    block_mib: int = count(8)
+
+    def init(
+        self, key: Key[Array, ""], dim: int, dtype: DTypeLike = float
+    ) -> Neurons:
+        return self.network.init(key, dim, dtype)
+
+    def force(self, state: Neurons, batch: Batch) -> Neurons:
+        """b = -m grad (1/n) sum_i phi(f(x_i), y_i): two GEMMs and one activation."""
+        x, _ = batch
+        block = self._samples_per_block(x.shape[0], state.u.dtype)
+        total = risk_gradient(self.network, self.loss, state, batch, block)
+        return jax.tree.map(lambda g: -self.network.width / x.shape[0] * g, total)
+
+    def velocity(self, state: Neurons, batch: Batch) -> Neurons:
+        def decayed(force: Array | None, theta: Array, std: float) -> Array | None:
+            if force is None:
+                return None
+            return force - self.temperature / std**2 * theta
+
+        force = self.force(state, batch)
+        return Neurons(*map(decayed, force, state, self.prior_std()))
+
+    @property
+    def noise_scale(self) -> Float[Array, ""]:
+        return jnp.sqrt(2 * self.temperature)
+
+    @property
+    def kernel_rate(self) -> float:
+        return self.network.alpha**2
+
+    def prior_std(self) -> Neurons:
+        return self.network.prior_std()
+
+    def predict(self, state: Neurons, x: Float[Array, "n d"]) -> Float[Array, " n"]:
+        block = self._samples_per_block(x.shape[0], state.u.dtype)
+        return map_blocks(lambda x: self.network(state, x), (x,), block)
+
+    def energy(self, state: Neurons, batch: Batch) -> Float[Array, ""]:
+        """Mean loss + lambda mean V_0: minus 1/m of its gradient's m-fold is velocity."""
+        x, y = batch
+        risk = self.loss(self.predict(state, x), y).mean()
+        return risk + self.temperature * self.mean_potential(state)
+
+    def mean_potential(self, state: Neurons) -> Float[Array, ""]:
+        """Mean of V_0 = |w|^2/2 sigma_w^2 + u^2/2 sigma_u^2 over the particles."""
+        std = self.prior_std()
+        w, u = (jnp.square(block / s).sum() for block, s in zip(state, std, strict=True))
+        return (w + u) / (2 * self.network.width)
+
+    def kernel_product(
+        self, state: Neurons, x: Float[Array, "n d"], v: Float[Array, " n"]
+    ) -> Float[Array, " n"]:
+        """H(p) v = (m/alpha^2) J J^T v."""
+        block = self._samples_per_block(x.shape[0], state.u.dtype)
+        product = kernel_product(self.network, state, x, v, block)
+        return self.network.width / self.network.alpha**2 * product
+
+    def export(self, state: Neurons) -> dict[str, np.ndarray]:
+        w, u = map(np.asarray, state)
+        return {"particles/neurons": np.concatenate([w, u[:, None]], axis=1)}
+
+    def plan(self, data: Data, dtype: DTypeLike) -> dict[str, int]:
+        n, d = data.x_train.shape
+        itemsize = jnp.dtype(dtype).itemsize
+        block = self._samples_per_block(n, dtype)
+        return {
+            "particles": self.network.width * (d + 1) * itemsize,
+            "block": block * self.network.width * itemsize,
+            "samples_per_block": block,
+        }
+
+    def _samples_per_block(self, samples: int, dtype: DTypeLike) -> int:
+        row = self.network.width * jnp.dtype(dtype).itemsize
+        return block_size(samples, row, self.block_mib * 2**20)

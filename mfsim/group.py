@@ -1,0 +1,184 @@
+"""Group: members that go through time together, in one compiled program."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from mfsim.integrators import Carry
+from mfsim.member import Member
+from mfsim.program import Measurement, Programs, Shape, physics, stack, to_arrays
+from mfsim.progress import Progress
+
+_CHUNK_SECONDS = 0.5
+"""How long an interruption may have to wait for a chunk to end."""
+
+
+class Group:
+    """Members of one shape, seed, dataset and time grid: they share every draw.
+
+    Args:
+        members: The runs, their files open.
+        programs: Where compiled programs are kept.
+        progress: Who listens.
+    """
+
+    def __init__(
+        self, members: Sequence[Member], programs: Programs, progress: Progress
+    ):
+        self.members = list(members)
+        self._progress = progress
+        self._timing = dict.fromkeys(
+            ("compiling", "advancing", "measuring", "writing"), 0.0
+        )
+        first = self.members[0]
+        dtype = jnp.dtype(first.experiment.dtype)
+        reals = stack([physics(m.experiment) for m in self.members], dtype)
+        self._reals, static = eqx.partition(reals, eqx.is_array)
+        self._data = to_arrays(first.data, dtype)
+        self._key = first.experiment.key("steps")
+        starts = [_start(member) for member in self.members]
+        self._initial = _stack(starts)
+        self._carry = self._continued(starts)
+        shape = Shape(
+            static,
+            first.experiment.observables,
+            tuple(a.shape for a in self._data),
+            len(self.members),
+            first.experiment.dtype,
+            together=jax.default_backend() != "cpu",
+        )
+        self._steps_a_chunk = 1
+        with self._timed("compiling"):
+            args = (self._reals, self._data, self._carry, self._key)
+            self._program = programs.get(shape, args)
+
+    def run(self, stop: threading.Event) -> None:
+        """Go through all saves until every member has ended or `stop` is set."""
+        step = int(self._carry.step)
+        saves = self.members[0].saves
+        for member in self.members:
+            self._progress.begin(member.task.name, step, int(saves[-1]))
+        first = self._measure(self._initial)
+        for member, risk in zip(self.members, first.risk, strict=True):
+            member.first_risk = float(risk)
+        if step == 0:
+            self._save(0)
+        for target in saves[saves > step]:
+            step = self._advance(step, int(target), stop)
+            if step < target and self._running():
+                return self._interrupt(step)
+            self._save(step)
+            if not self._running():
+                return None
+        for _, member in self._running():
+            self._end(member, "completed", member.message)
+        return None
+
+    def _continued(self, starts: list[PyTree]) -> Carry:
+        first = self.members[0]
+        integrator = first.experiment.integrator
+        carry = integrator.init(first.experiment.flow, self._initial)
+        if first.start is None:
+            return carry
+        states = [
+            jax.tree.unflatten(jax.tree.structure(start), member.start[1])
+            for start, member in zip(starts, self.members, strict=True)
+        ]
+        return Carry(_stack(states), jnp.asarray(first.start[0], carry.step.dtype))
+
+    def _running(self) -> list[tuple[int, Member]]:
+        return [(j, m) for j, m in enumerate(self.members) if m.status == "running"]
+
+    def _advance(self, step: int, target: int, stop: threading.Event) -> int:
+        """Chunks of steps up to `target`, fewer where interrupted or all diverged."""
+        while step < target and self._running() and not stop.is_set():
+            count = min(target - step, self._steps_a_chunk)
+            with self._timed("advancing"):
+                began = time.monotonic()
+                self._carry, finite = self._program.advance(
+                    self._reals,
+                    self._data,
+                    self._carry,
+                    jnp.asarray(count, jnp.int32),
+                    self._key,
+                )
+                finite = np.asarray(finite)
+                seconds = (time.monotonic() - began) / count
+            step += count
+            self._steps_a_chunk = max(1, int(_CHUNK_SECONDS / max(seconds, 1e-9)))
+            for j, member in self._running():
+                if not finite[j]:
+                    self._diverge(member, step)
+                else:
+                    self._progress.update(member.task.name, step, member.risk)
+        return step
+
+    def _save(self, step: int) -> None:
+        measured = self._measure(self._carry.state)
+        for j, member in self._running():
+            risk = float(measured.risk[j])
+            if member.has_exploded(risk):
+                self._diverge(member, step)
+                continue
+            row = {name: values[j] for name, values in measured.series.items()}
+            row["stable_step"] = measured.stable_step[j]
+            with self._timed("writing"):
+                member.record(step, row, risk, self._state_of(j))
+            self._progress.update(member.task.name, step, risk)
+            if member.has_stopped:
+                rule = member.experiment.schedule.stop
+                self._end(member, "completed", f"stopped at step {step}: {rule}")
+
+    def _measure(self, state: PyTree) -> Measurement:
+        with self._timed("measuring"):
+            measured = self._program.measure(
+                self._reals, self._data, state, self._initial
+            )
+            return jax.tree.map(np.asarray, measured)
+
+    def _state_of(self, j: int) -> Callable[[], PyTree]:
+        return lambda: jax.tree.map(lambda a: np.asarray(a[j]), self._carry.state)
+
+    def _interrupt(self, step: int) -> None:
+        for j, member in self._running():
+            member.checkpoint(step, self._state_of(j)())
+            self._end(member, "interrupted", f"interrupted at step {step}")
+
+    def _diverge(self, member: Member, step: int) -> None:
+        member.diverge(step, self._timing)
+        self._progress.message(f"{member.task.name}: {member.message}")
+        self._progress.end(member.task.name, member.status)
+
+    def _end(self, member: Member, status: str, message: str) -> None:
+        member.finish(status, self._timing, message)
+        if message:
+            self._progress.message(f"{member.task.name}: {message}")
+        self._progress.end(member.task.name, status)
+
+    @contextlib.contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._timing[what] += time.monotonic() - began
+
+
+def _start(member: Member) -> Any:
+    experiment = member.experiment
+    dim = member.data.x_train.shape[1]
+    return experiment.flow.init(
+        experiment.key("init"), dim, jnp.dtype(experiment.dtype)
+    )
+
+
+def _stack(states: Sequence[PyTree]) -> PyTree:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)

@@ -1,0 +1,56 @@
+"""Which members go through time together."""
+
+import math
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from mfsim.member import Member
+from mfsim.program import physics, stack
+
+
+def make_groups(members: Sequence[Member], *, workers: int) -> list[list[Member]]:
+    """Members that can go together, in groups of one size for each shape.
+
+    One size means one program; larger groups share more noise, more groups keep more
+    workers busy: the size is the best of both by the count of rounds.
+    """
+    by_shape: dict[Hashable, dict[Hashable, list[Member]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    for member in members:
+        shape, lockstep = _likeness(member)
+        by_shape[shape][lockstep].append(member)
+    groups = []
+    for alike in by_shape.values():
+        size = _group_size([len(group) for group in alike.values()], workers)
+        for group in alike.values():
+            groups += [group[i : i + size] for i in range(0, len(group), size)]
+    return groups
+
+
+def _likeness(member: Member) -> tuple[Hashable, Hashable]:
+    """What members share that share a program, and beyond it their every step."""
+    experiment = member.experiment
+    dtype = jnp.dtype(experiment.dtype)
+    _, static = eqx.partition(stack([physics(experiment)], dtype), eqx.is_array)
+    arrays = tuple(a.shape for a in member.data)
+    shape = (static, experiment.observables, arrays, experiment.dtype)
+    start = member.start[0] if member.start else 0
+    steps = tuple(member.saves.tolist())
+    return shape, (experiment.seed, id(member.data), steps, start)
+
+
+def _group_size(sizes: list[int], workers: int) -> int:
+    """The divisor of all sizes with the least time, noise costing one member a step."""
+    most = math.gcd(*sizes)
+
+    def rounds(size: int) -> int:
+        return -(-(sum(sizes) // size) // workers) * (size + 1)
+
+    divisors = [size for size in range(1, most + 1) if most % size == 0]
+    return min(divisors, key=lambda size: (rounds(size), size))
+
+

@@ -1,0 +1,6 @@
+"""Integrators: how time is cut."""
+
+from mfsim.integrators.base import AbstractIntegrator as AbstractIntegrator
+from mfsim.integrators.base import Carry as Carry
+from mfsim.integrators.exponential import ExponentialLangevin as ExponentialLangevin
+from mfsim.integrators.noisy_gd import NoisyGD as NoisyGD

@@ -1,0 +1,65 @@
+"""The tangent kernel of a network at its present parameters."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mfsim.blocks import block_size, sum_blocks
+from mfsim.networks import Neurons, TwoLayer
+
+_BLOCK_BYTES = 2**23
+"""Bytes of one n x block array of activations; larger blocks leave the cache."""
+
+
+def tangent_kernel(
+    network: TwoLayer,
+    params: Neurons,
+    x: Float[Array, "n d"],
+    y: Float[Array, "k d"] | None = None,
+) -> Float[Array, "n k"]:
+    r"""The kernel H(p) at the empirical law p of the neurons.
+
+    H_ik = E_p[u^2 h'(w.x_i) h'(w.y_k)] x_i.y_k + E_p[h(w.x_i) h(w.y_k)], where a block
+    that is not trained leaves its term out: (m/alpha^2) <grad f(x_i), grad f(y_k)>.
+
+    Args:
+        network: The two-layer network.
+        params: Its neurons (w, u).
+        x, y: Left and right inputs, one a row; `y` is `x` unless given.
+
+    Returns:
+        The kernel in float64 whatever JAX's flags say; symmetric positive
+        semi-definite without `y`.
+
+    Raises:
+        ValueError: If the inputs and the neurons differ in dimension.
+
+    Cost: n k m multiplications a term and O(n k) memory; neurons come in blocks.
+    Source: Chen et al. 2020, eqs. (3.5)-(3.7).
+    """
+    right = x if y is None else y
+    dims = x.shape[-1], right.shape[-1], params[0].shape[-1]
+    if len(set(dims)) > 1:
+        raise ValueError(
+            f"x, y and w must have one input dimension, got {dims[0]}, {dims[1]} and "
+            f"{dims[2]}."
+        )
+    with jax.enable_x64(True):
+        x, right, w, u = (
+            jnp.asarray(a).astype(jnp.float64) for a in (x, right, *params)
+        )
+        size = block_size(len(u), 8 * max(len(x), len(right)), _BLOCK_BYTES)
+        value, slope = sum_blocks(
+            lambda w, u: _block_terms(network, Neurons(w, u), x, right), (w, u), size
+        )
+        moves_w, moves_u = network.trainable_mask(params)
+        terms = [slope * (x @ right.T)] * moves_w + [value] * moves_u
+        return sum(terms) / len(u)
+
+
+def _block_terms(
+    network: TwoLayer, neurons: Neurons, x: Array, y: Array
+) -> tuple[Array, Array]:
+    h_x, dh_x = network.activation.value_and_derivative(x @ neurons.w.T)
+    h_y, dh_y = network.activation.value_and_derivative(y @ neurons.w.T)
+    return h_x @ h_y.T, (dh_x * jnp.square(neurons.u)) @ dh_y.T

@@ -1,0 +1,243 @@
+"""Member: one experiment on its way to its file."""
+
+import functools
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from mfsim.datasets import Data
+from mfsim.errors import ConfigError, MfsimError
+from mfsim.experiment import Experiment
+from mfsim.series import Series
+from mfsim.storage import Recorder
+
+_CHECKPOINT_SECONDS = 5.0
+_EXPLODED = 1e3
+"""A risk so many times the start's is no training any more."""
+
+STABLE_STEP = Series(
+    "time", "eta_max", "Largest stable step, in flow time, at this state."
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One experiment to run: its name, its file, and its place in a sweep."""
+
+    name: str
+    experiment: Experiment
+    path: Path
+    sweep: Mapping[str, Any] | None = None
+
+
+class Member:
+    """One experiment, its open file, and how far it is.
+
+    Attributes:
+        task: What was asked for.
+        experiment: The same with a number as its step.
+        data: Its arrays.
+        start: Step and state leaves to continue from; None at the beginning.
+        first_risk: The training risk at step 0, by which divergence is judged.
+        status: "running" until it has ended.
+    """
+
+    def __init__(self, task: Task, experiment: Experiment, data: Data):
+        self.task, self.experiment, self.data = task, experiment, data
+        self.declared = declare(experiment, data)
+        total = experiment.total_steps
+        self.saves = experiment.schedule.save_steps(total)
+        self._snapshots = experiment.schedule.snapshot_steps(total)
+        self.status, self.message = "running", ""
+        self.start: tuple[int, Sequence[np.ndarray]] | None = None
+        self.risk = self.first_risk = float("nan")
+        self.row: dict[str, np.ndarray] = {}
+        self._stable_step = experiment.flow_step
+        self._past_limit = 0
+        self._saved_at = float("-inf")
+        self._recorder: Recorder | None = None
+
+    def open(self, *, resume: bool, overwrite: bool) -> None:
+        """Create the file, or continue the one that is there; once open, do nothing."""
+        if self._recorder is not None:
+            return
+        path = self.task.path
+        planned = len(self._snapshots)
+        if resume and path.exists():
+            self._recorder = Recorder.resume(
+                path,
+                config_hash=self.task.experiment.fingerprint(),
+                planned_snapshots=planned,
+            )
+            self.start = self._recorder.checkpoint
+            return
+        series = {k: v for k, v in self.declared.items() if isinstance(v, Series)}
+        absent = {k: v for k, v in self.declared.items() if isinstance(v, str)}
+        self._recorder = Recorder.create(
+            path,
+            attributes=self._attributes(),
+            config=self.experiment.to_toml(),
+            series=series,
+            absent=absent,
+            data=self.data._asdict(),
+            sweep=self.task.sweep,
+            overwrite=overwrite,
+            planned_rows=len(self.saves),
+            planned_snapshots=max(1, planned),
+        )
+
+    def _attributes(self) -> dict[str, str | int]:
+        experiment = self.experiment
+        return {
+            "config_hash": self.task.experiment.fingerprint(),
+            "dtype": experiment.dtype,
+            "seed": experiment.seed,
+            **provenance(),
+        }
+
+    def record(
+        self,
+        step: int,
+        row: dict[str, np.ndarray],
+        risk: float,
+        state: Callable[[], PyTree],
+    ) -> None:
+        """Write the row of a save, its snapshot, and now and then a checkpoint.
+
+        Args:
+            step: Steps done.
+            row: The series.
+            risk: The training risk.
+            state: Fetches the state, which most saves do not need.
+        """
+        time_ = self.experiment.flow_step * step
+        self.risk, self.row = risk, row
+        self._watch_stability(step, row)
+        rate = float(self.experiment.flow.kernel_rate)
+        self._recorder.append(step, time_, rate * time_, row)
+        is_last = step == self.saves[-1] or self.has_stopped
+        if step in self._snapshots or (is_last and self._snapshots):
+            arrays = self.experiment.flow.export(state())
+            self._recorder.snapshot(step, time_, arrays)
+        self._recorder.commit()
+        if is_last or time.monotonic() - self._saved_at > _CHECKPOINT_SECONDS:
+            self.checkpoint(step, state())
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether the last row meets the schedule's `stop`."""
+        return self.experiment.schedule.is_met(self.row)
+
+    def checkpoint(self, step: int, state: PyTree) -> None:
+        """Keep what is needed to go on from here to the bit."""
+        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+        self._recorder.save_checkpoint(step, leaves)
+        self._saved_at = time.monotonic()
+
+    def has_exploded(self, risk: float) -> bool:
+        """Whether a training risk is beyond all training."""
+        return not risk <= _EXPLODED * max(self.first_risk, 1e-3)
+
+    def diverge(self, step: int, timing: Mapping[str, float]) -> None:
+        """End the run as diverged; its rows so far stay."""
+        rate = self.experiment.time_rate
+        unit = self.experiment.schedule.unit
+        self.finish(
+            "diverged",
+            timing,
+            f"integrator.step must be below {self._stable_step * rate:.2g} in {unit} "
+            f"time where it diverged, near step {step}, got "
+            f"{self.experiment.integrator.step:.2g}; try half that or step = 'auto'.",
+        )
+
+    def finish(
+        self, status: str, timing: Mapping[str, float], message: str = ""
+    ) -> None:
+        """End the run: status, timing and message go into the file, which closes."""
+        self._recorder.finish(status, timing, message)
+        self.status, self.message = status, message
+
+    def fail(self, message: str) -> None:
+        """End the run as failed, in its file if that can still be written."""
+        self.status, self.message = "failed", message
+        if self._recorder is None:
+            return
+        try:
+            self._recorder.finish("failed", {}, message)
+        except (MfsimError, OSError, RuntimeError, ValueError):
+            self._recorder.close()
+
+    def _watch_stability(self, step: int, row: dict[str, np.ndarray]) -> None:
+        self._stable_step = float(row["stable_step"])
+        if self.experiment.flow_step > self._stable_step:
+            self._past_limit += 1
+        if self._past_limit == 1 and not self.message:
+            self.message = (
+                f"step {self.experiment.flow_step:.2g} in flow time is past the stable "
+                f"{self._stable_step:.2g} that H(p_t) allows at step {step}; results "
+                "from there on may be of another solution, take a smaller step."
+            )
+            self._recorder.warn(self.message)
+
+
+def declare(experiment: Experiment, data: Data) -> dict[str, Series | str]:
+    """Every series of an experiment by name, or why it cannot be had.
+
+    Raises:
+        ConfigError: If two observables record one name, or `stop` names no series.
+    """
+    declared: dict[str, Series | str] = {"stable_step": STABLE_STEP}
+    for i, observable in enumerate(experiment.observables):
+        more = observable.declare(experiment.flow, data)
+        if twice := sorted(set(more) & set(declared)):
+            raise ConfigError(
+                f"observables[{i}] must record new series, got {twice[0]} again; "
+                "name each observable once."
+            )
+        declared |= more
+    if experiment.schedule.stop is not None:
+        name = experiment.schedule.stop_rule()[0]
+        legal = [k for k, v in declared.items() if isinstance(v, Series) and not v.dims]
+        if name not in legal:
+            raise ConfigError(
+                f"schedule.stop must name a recorded series, one of {sorted(legal)}, "
+                f"got {name!r}."
+            )
+    return declared
+
+
+@functools.cache
+def provenance() -> dict[str, str]:
+    """Versions, device and source commit, for the root of every file."""
+    versions = {
+        f"{name.split('-')[0]}_version": metadata.version(name)
+        for name in ("mfsim", "jax", "numpy", "diffrax", "ott-jax", "h5py")
+    }
+    device = jax.devices()[0]
+    versions["device"] = f"{device.platform}: {device.device_kind}"
+    versions["python_version"] = platform.python_version()
+    if commit := _git_commit():
+        versions["git_commit"] = commit
+    return versions
+
+
+def _git_commit() -> str | None:
+    """The commit of the source tree, if the program runs from a checkout of its own."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,5 @@
+"""Networks: parameters drawn from a key, and the function they represent."""
+
+from mfsim.networks.base import AbstractNetwork as AbstractNetwork
+from mfsim.networks.two_layer import Neurons as Neurons
+from mfsim.networks.two_layer import TwoLayer as TwoLayer

@@ -1,0 +1,75 @@
+"""What the tangent kernel on the training points does."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from mfsim.component import count
+from mfsim.datasets import Data
+from mfsim.flows import AbstractFlow
+from mfsim.kernels import tangent_kernel
+from mfsim.observables.base import AbstractObservable
+from mfsim.series import Series
+
+
+def _kernel(
+    flow: AbstractFlow, data: Data, state: PyTree, points: int
+) -> Float[Array, "n n"]:
+    return tangent_kernel(flow.network, state, data.x_train[:points])
+
+
+class KernelDrift(AbstractObservable):
+    """Change of H(p_t) since t = 0: kernel_drift (max-norm), kernel_drift_relative.
+
+    Fields:
+        max_points: Kernels are taken on the first so many training points.
+
+    Source: Chen et al. 2020, Theorem 4.7.
+    """
+
+    max_points: int = count(2000)
+
+    def declare(self, flow, data):
+        points = min(self.max_points, len(data.y_train))
+        where = f"on {points} training points"
+        return {
+            "kernel_drift": Series(
+                "output^2",
+                "max|H(p_t) - H(p_0)|",
+                f"Largest change of a tangent-kernel entry since the start, {where}.",
+            ),
+            "kernel_drift_relative": Series(
+                "1",
+                "|H(p_t) - H(p_0)|_F/|H(p_0)|_F",
+                f"Frobenius norm of the change of the tangent kernel, relative, {where}.",
+            ),
+        }
+
+    def measure(self, flow, data, state, initial):
+        start = _kernel(flow, data, initial, self.max_points)
+        change = _kernel(flow, data, state, self.max_points) - start
+        relative = jnp.linalg.norm(change) / jnp.linalg.norm(start)
+        return {
+            "kernel_drift": jnp.abs(change).max(),
+            "kernel_drift_relative": relative,
+        }
+
+
+class KernelAlignment(AbstractObservable):
+    """Alignment y^T H y/(|y|^2 |H|_F) of the kernel with the labels: kernel_alignment.
+
+    Fields:
+        max_points: Kernels are taken on the first so many training points.
+    """
+
+    max_points: int = count(2000)
+
+    def declare(self, flow, data):
+        points = min(self.max_points, len(data.y_train))
+        text = f"Alignment of the tangent kernel with the labels on {points} points."
+        return {"kernel_alignment": Series("1", "A(H, y)", text)}
+
+    def measure(self, flow, data, state, initial):
+        kernel = _kernel(flow, data, state, self.max_points)
+        y = data.y_train[: self.max_points].astype(jnp.float64)
+        size = jnp.sum(jnp.square(y)) * jnp.linalg.norm(kernel)
+        return {"kernel_alignment": y @ kernel @ y / size}

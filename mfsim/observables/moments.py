@@ -1,0 +1,52 @@
+"""Means and covariances of the outputs and of the neurons."""
+
+import jax.numpy as jnp
+
+from mfsim.observables.base import AbstractObservable
+from mfsim.series import Series
+
+
+class OutputMoments(AbstractObservable):
+    """Mean and standard deviation of f over the training points: output_mean, output_std."""
+
+    def declare(self, flow, data):
+        mean = Series("output", "E_S f", "Mean output over the training points.")
+        std = Series("output", "sd_S f", "Standard deviation of the training outputs.")
+        return {"output_mean": mean, "output_std": std}
+
+    def measure(self, flow, data, state, initial):
+        f = flow.predict(state, data.x_train).astype(jnp.float64)
+        return {"output_mean": f.mean(), "output_std": f.std()}
+
+
+class NeuronMoments(AbstractObservable):
+    """Mean and covariance of (w_1 ... w_d, u) over the neurons.
+
+    Cost: the covariance holds (d + 1)^2 numbers a row of the file.
+    """
+
+    def declare(self, flow, data):
+        size = data.x_train.shape[1] + 1
+        mean = Series(
+            "parameter",
+            "mu",
+            "Mean of (w_1 ... w_d, u) over the neurons.",
+            ("coordinate",),
+            (size,),
+        )
+        covariance = Series(
+            "parameter^2",
+            "C",
+            "Covariance of (w_1 ... w_d, u) over the neurons.",
+            ("coordinate", "other_coordinate"),
+            (size, size),
+        )
+        return {"neuron_mean": mean, "neuron_covariance": covariance}
+
+    def measure(self, flow, data, state, initial):
+        w, u = state
+        theta = jnp.concatenate([w, u[:, None]], axis=1).astype(jnp.float64)
+        mean = theta.mean(axis=0)
+        centred = theta - mean
+        covariance = centred.T @ centred / len(u)
+        return {"neuron_mean": mean, "neuron_covariance": covariance}

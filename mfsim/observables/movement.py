@@ -1,0 +1,50 @@
+"""How far the parameters are from their start and from the prior."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from mfsim.observables.base import AbstractObservable
+from mfsim.series import Series
+
+
+def _sum_of_squares(tree: PyTree) -> Float[Array, ""]:
+    squares = (jnp.square(leaf).sum(dtype=jnp.float64) for leaf in jax.tree.leaves(tree))
+    return jnp.sum(jnp.stack(list(squares)))
+
+
+class Displacement(AbstractObservable):
+    """Root mean square |theta_t - theta_0| over the neurons, and over that of theta_0.
+
+    Raw movement: with noise on, neurons wander even where their law stands still.
+    """
+
+    def declare(self, flow, data):
+        return {
+            "displacement": Series(
+                "parameter",
+                "d_t",
+                "Root mean square distance of the neurons from their start.",
+            ),
+            "displacement_relative": Series(
+                "1", "d_t/|theta_0|", "The same over the root mean square |theta_0|."
+            ),
+        }
+
+    def measure(self, flow, data, state, initial):
+        moved = jax.tree.map(jnp.subtract, state, initial)
+        distance = jnp.sqrt(_sum_of_squares(moved) / flow.network.width)
+        size = jnp.sqrt(_sum_of_squares(initial) / flow.network.width)
+        return {"displacement": distance, "displacement_relative": distance / size}
+
+
+class Regulariser(AbstractObservable):
+    """lambda times the mean of V_0 = theta^T Lambda^{-1} theta/2: regulariser."""
+
+    def declare(self, flow, data):
+        text = "Temperature times the mean quadratic potential of the prior."
+        return {"regulariser": Series("loss", "lambda E V_0", text)}
+
+    def measure(self, flow, data, state, initial):
+        value = flow.temperature * flow.mean_potential(state)
+        return {"regulariser": jnp.asarray(value).astype(jnp.float64)}

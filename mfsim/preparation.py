@@ -1,0 +1,96 @@
+"""From tasks to members: data loaded, "auto" a number, all that needs arrays checked."""
+
+import json
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mfsim.component import describe
+from mfsim.datasets import AbstractDataset, Data
+from mfsim.errors import ConfigError
+from mfsim.experiment import Experiment
+from mfsim.integrators.stability import auto_step, round_down, stable_step
+from mfsim.member import Member, Task
+from mfsim.program import physics, stack
+
+
+def prepare(tasks: Sequence[Task]) -> list[Member]:
+    """Load the data, turn "auto" into numbers and check all that needs arrays.
+
+    Raises:
+        ConfigError: If the data cannot be read or do not suit; names the field.
+    """
+    loaded: dict[str, Data] = {}
+    members = []
+    for task in tasks:
+        dataset = task.experiment.flow.dataset
+        name = json.dumps(describe(dataset), sort_keys=True)
+        if name not in loaded:
+            loaded[name] = load_data(dataset)
+        data = loaded[name]
+        experiment = resolve(task.experiment, data)
+        members.append(Member(task, experiment, data))
+    return members
+
+
+def load_data(dataset: AbstractDataset) -> Data:
+    """The arrays of a dataset.
+
+    Raises:
+        ConfigError: If they cannot be had; the message begins with the dotted path.
+    """
+    try:
+        return dataset.load()
+    except (ValueError, ConfigError) as error:
+        raise ConfigError(f"flow.dataset.{error}") from error
+
+
+def resolve(experiment: Experiment, data: Data) -> Experiment:
+    """The experiment with a number for "auto", checked against its data.
+
+    Raises:
+        ConfigError: If the labels or the batch size do not suit the data.
+    """
+    try:
+        experiment.flow.loss.check_labels(np.concatenate([data.y_train, data.y_test]))
+    except ValueError as error:
+        raise ConfigError(f"flow.dataset.{error}") from error
+    samples = len(data.y_train)
+    batch = getattr(experiment.integrator, "batch_size", None)
+    if batch is not None and batch > samples:
+        raise ConfigError(
+            f"integrator.batch_size must be at most the {samples} training points, "
+            f"got {batch}."
+        )
+    if experiment.integrator.step != "auto":
+        return experiment
+    step = _auto_step(experiment, data) * experiment.time_rate
+    return experiment.with_step(round_down(step))
+
+
+_limit = eqx.filter_jit(stable_step)
+
+
+def _auto_step(experiment: Experiment, data: Data) -> float:
+    flow, _ = physics(experiment.with_step(1.0))
+    dtype = jnp.dtype(experiment.dtype)
+    state = flow.init(experiment.key("init"), data.x_train.shape[1], dtype)
+    x = jnp.asarray(data.x_train, dtype)
+    reals = jax.tree.map(lambda a: a[0] if eqx.is_array(a) else a, stack([flow], dtype))
+    batch = getattr(experiment.integrator, "batch_size", None)
+    key = experiment.key("auto step")
+    limit = min(float(_limit(reals, state, part)) for part in _parts(x, batch, key))
+    return auto_step(flow, limit)
+
+
+def _parts(x: jax.Array, batch: int | None, key: jax.Array) -> list[jax.Array]:
+    """What one step may see: all points, or a few of its random batches."""
+    if batch is None:
+        return [x]
+    keys = jax.random.split(key, 8)
+    return [x[jax.random.permutation(k, len(x))[:batch]] for k in keys]
+
+

@@ -1,0 +1,148 @@
+"""Program: what all experiments of one shape compile to."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Key, PyTree
+
+from mfsim.datasets import Data
+from mfsim.experiment import Experiment
+from mfsim.flows import AbstractFlow
+from mfsim.integrators import AbstractIntegrator, Carry
+from mfsim.integrators.stability import stable_step
+from mfsim.observables import AbstractObservable
+
+_TOGETHER = Carry(state=0, step=None)  # type: ignore[arg-type]
+"""Members of a group are in step: one step count, hence one draw of noise, for all."""
+
+
+class Measurement(NamedTuple):
+    """What a save looks at, one row a member."""
+
+    series: dict[str, Array]
+    risk: Float[Array, " g"]
+    stable_step: Float[Array, " g"]
+
+
+class Shape(NamedTuple):
+    """All that a compiled program depends on; experiments of one shape share it."""
+
+    static: Any
+    observables: tuple[AbstractObservable, ...]
+    arrays: tuple[tuple[int, ...], ...]
+    members: int
+    dtype: str
+    together: bool
+
+
+def physics(experiment: Experiment) -> tuple[AbstractFlow, AbstractIntegrator]:
+    """Flow without its dataset and integrator with its step in flow time."""
+    flow = eqx.tree_at(lambda f: f.dataset, experiment.flow, None)
+    return flow, eqx.tree_at(
+        lambda i: i.step, experiment.integrator, experiment.flow_step
+    )
+
+
+def stack(components: Sequence[PyTree], dtype: DTypeLike) -> PyTree:
+    """The reals of components of one shape as arrays with a leading member axis.
+
+    A real that is exactly zero in all of them stays a Python number, so that a program
+    without noise does not draw any.
+    """
+
+    def join(*reals: float) -> Any:
+        return jnp.asarray(reals, dtype) if any(reals) else 0.0
+
+    return jax.tree.map(join, *components)
+
+
+def to_arrays(data: Data, dtype: DTypeLike) -> Data:
+    """The data as JAX arrays of the run's precision."""
+    return Data(*(jnp.asarray(a, dtype) for a in data))  # type: ignore[arg-type]
+
+
+class Program:
+    """The compiled functions of one shape, traced once and called from any thread.
+
+    Args:
+        shape: What the program depends on.
+        args: Stacked reals, data, carry and key of some group of this shape.
+    """
+
+    def __init__(self, shape: Shape, args: tuple[PyTree, Data, Carry, Key[Array, ""]]):
+        reals, data, carry, key = args
+        each = jax.vmap if shape.together else _one_by_one
+
+        def advance(
+            reals: PyTree, data: Data, carry: Carry, steps: Array, key: Array
+        ) -> tuple[Carry, Bool[Array, " g"]]:
+            def one(reals: PyTree, carry: Carry) -> tuple[Carry, Array]:
+                flow, integrator = eqx.combine(reals, shape.static)
+                batch = (data.x_train, data.y_train)
+                carry = integrator.advance(flow, batch, carry, steps, key)
+                return carry, _is_finite(carry.state)
+
+            axes = (0, _TOGETHER)
+            return jax.vmap(one, in_axes=axes, out_axes=(_TOGETHER, 0))(reals, carry)
+
+        def measure(
+            reals: PyTree, data: Data, state: PyTree, initial: PyTree
+        ) -> Measurement:
+            def one(member: tuple[PyTree, PyTree, PyTree]) -> Measurement:
+                reals, state, initial = member
+                flow, _ = eqx.combine(reals, shape.static)
+                return _measure(shape.observables, flow, data, state, initial)
+
+            return each(one)((reals, state, initial))
+
+        steps = jnp.asarray(0, jnp.int32)
+        self.advance = _compile(advance, reals, data, carry, steps, key)
+        self.measure = _compile(measure, reals, data, carry.state, carry.state)
+
+
+def _compile(function: Any, *args: Any) -> Any:
+    return jax.jit(function).lower(*args).compile()
+
+
+def _one_by_one(function: Any) -> Any:
+    return lambda members: jax.lax.map(function, members)
+
+
+def _is_finite(tree: PyTree) -> Bool[Array, ""]:
+    flags = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
+    return jnp.stack(flags).all()
+
+
+def _measure(
+    observables: tuple[AbstractObservable, ...],
+    flow: AbstractFlow,
+    data: Data,
+    state: PyTree,
+    initial: PyTree,
+) -> Measurement:
+    series: dict[str, Array] = {}
+    for observable in observables:
+        series |= observable.measure(flow, data, state, initial)
+    outputs = flow.predict(state, data.x_train)
+    risk = flow.loss(outputs, data.y_train).mean(dtype=jnp.float64)
+    return Measurement(series, risk, stable_step(flow, state, data.x_train))
+
+
+class Programs:
+    """The programs compiled so far, one a shape, shared between threads."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._programs: dict[Shape, Program] = {}
+
+    def get(self, shape: Shape, args: tuple) -> Program:
+        """The program of a shape, compiled on first use."""
+        with self._lock:
+            if shape not in self._programs:
+                self._programs[shape] = Program(shape, args)
+            return self._programs[shape]

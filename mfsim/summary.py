@@ -1,0 +1,81 @@
+"""Text for people: what a file holds, and what kinds there are."""
+
+from pathlib import Path
+
+import numpy as np
+
+from mfsim.errors import ConfigError
+from mfsim.storage import Trajectory, open_sweep, open_trajectory
+
+
+def describe_path(path: Path) -> str:
+    """What a run's file, or a sweep's folder, holds."""
+    return _describe_sweep(path) if path.is_dir() else _describe_run(path)
+
+
+def _describe_run(path: Path) -> str:
+    found = open_trajectory(path)
+    series = found.series
+    lines = [
+        f"{path}: {found.status}"
+        + (f" ({found.attributes['message']})" if found.attributes.get("message") else "")
+    ]
+    lines += [f"  {k}: {v}" for k, v in sorted(found.attributes.items()) if k != "message"]
+    rows = series.sizes.get("step", 0)
+    if rows:
+        last = series.isel(step=-1)
+        lines.append(
+            f"{rows} rows to step {int(last.step)}, t = {float(last.time):.4g}, "
+            f"tau = {float(last.kernel_time):.4g}; last row:"
+        )
+        lines += [f"  {_value(last[name])}" for name in sorted(last.data_vars)]
+    lines += [f"  {name}: absent, {why}" for name, why in sorted(found.absent.items())]
+    lines += [f"snapshots {name}: {dict(a.sizes)}" for name, a in found.snapshots.items()]
+    lines += [f"warning: {text}" for text in found.warnings]
+    lines += [f"{what}: {s:.3g} s" for what, s in found.timing.items()]
+    return "\n".join(lines)
+
+
+def _value(array) -> str:
+    text = array.attrs.get("description", "")
+    unit = array.attrs.get("unit", "1")
+    if array.ndim:
+        shown = f"array {array.shape}"
+    else:
+        shown = f"{float(array):.6g}" + ("" if unit == "1" else f" {unit}")
+    return f"{array.name} = {shown}  ({text})"
+
+
+def _describe_sweep(path: Path) -> str:
+    sweep = open_sweep(path)
+    states, numbers = np.unique(sweep.status.values, return_counts=True)
+    counts = ", ".join(f"{n} {s}" for s, n in zip(states, numbers, strict=True))
+    axes = [f"  {name}: {size}" for name, size in sweep.status.sizes.items()]
+    names = sorted(str(name) for name in sweep.data_vars)
+    return "\n".join([f"{path}: {counts}; axes", *axes, "series " + ", ".join(names)])
+
+
+def config_text(path: Path) -> str:
+    """The config that a run's file keeps, as TOML."""
+    return Trajectory(path).config_text
+
+
+def describe_kinds(family: str | None) -> str:
+    """The kinds of a family, or of all, with the first line of their docstrings.
+
+    Raises:
+        ConfigError: If there is no such family.
+    """
+    import mfsim.experiment  # noqa: F401  so that every kind is loaded
+    from mfsim.component import families, kinds
+
+    known = families()
+    if family is not None and family.lower() not in known:
+        raise ConfigError(f"family must be one of {sorted(known)}, got {family!r}.")
+    chosen = [family.lower()] if family else sorted(known)
+    lines = []
+    for name in chosen:
+        lines.append(name)
+        for kind, cls in kinds(known[name]).items():
+            lines.append(f"  {kind:22} {(cls.__doc__ or '').splitlines()[0]}")
+    return "\n".join(lines)

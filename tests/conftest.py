@@ -1,0 +1,26 @@
+"""Settings of every test: strict JAX in double precision, no display, fixed seeds."""
+
+import os
+
+os.environ["MPLBACKEND"] = "Agg"
+
+import hypothesis
+import jax
+import pytest
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Compilation takes the first example of any test past a deadline; a draw that differs
+# from run to run would make a failure impossible to repeat.
+hypothesis.settings.register_profile(
+    "mfsim", deadline=None, derandomize=True, database=None, max_examples=25
+)
+hypothesis.settings.load_profile("mfsim")
+
+
+@pytest.fixture
+def key():
+    """A random key, the same in every test."""
+    return jax.random.key(20261122)
