@@ -36,7 +36,7 @@ def sum_blocks(f: Callable[..., PyTree], arrays: tuple, block: int) -> PyTree:
 
 
 def map_blocks(f: Callable[..., Any], arrays: tuple, block: int) -> Any:
-    """f over consecutive blocks of rows, its rows joined again in order."""
+    """F over consecutive blocks of rows, its rows joined again in order."""
     whole, rest = _split(arrays, block)
     if whole is None:
         return f(*rest)

@@ -144,7 +144,9 @@ def _is_union(cls: Any) -> bool:
 def _structure_family(config: Any, family: type) -> Any:
     table = {"kind": config} if isinstance(config, str) else config
     if not isinstance(table, Mapping):
-        raise TypeError(f"must be a table with a kind, or a kind's name, got {config!r}.")
+        raise TypeError(
+            f"must be a table with a kind, or a kind's name, got {config!r}."
+        )
     legal = kinds(family)
     if "kind" not in table:
         raise ValueError(f"needs a kind, one of {list(legal)}.")
@@ -276,7 +278,9 @@ _converter.register_unstructure_hook_func(
     lambda items: [_converter.unstructure(item) for item in items],
 )
 _converter.register_unstructure_hook(Path, str)
-_converter.register_unstructure_hook_func(_is_union, lambda v: _converter.unstructure(v))
+_converter.register_unstructure_hook_func(
+    _is_union, lambda v: _converter.unstructure(v)
+)
 
 
 def _explain(error: BaseException, path: str) -> str:

@@ -93,7 +93,7 @@ def _anchor(value: Any, base: Path) -> Any:
         return value
     old = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     new = {name: _anchor(item, base) for name, item in old.items()}
-    moved = {name: item for name, item in new.items() if item != old[name]}
+    moved = {n: v for n, v in new.items() if v is not old[n] and v != old[n]}
     return dataclasses.replace(value, **moved) if moved else value
 
 

@@ -76,7 +76,7 @@ def run_tasks(
         for member in members:
             if resume and member.task.path.exists():
                 member.open(resume=True, overwrite=False)
-        groups = make_groups(members, workers=_workers(devices))
+        groups = make_groups(members, workers=num_workers(devices))
     programs = Programs()
     for outcome in outcomes.values():
         ended(outcome)
@@ -90,7 +90,7 @@ def run_tasks(
             outcomes[member.task.name] = outcome
             ended(outcome)
 
-    with ThreadPoolExecutor(_workers(devices)) as pool:
+    with ThreadPoolExecutor(num_workers(devices)) as pool:
         futures = [pool.submit(work, *item) for item in enumerate(groups)]
         # A timeout lets the main thread see signals while the others work.
         while wait(futures, timeout=0.2).not_done:
@@ -115,7 +115,8 @@ def pick_devices(name: str | None) -> list[jax.Device]:
         ) from error
 
 
-def _workers(devices: Sequence[jax.Device]) -> int:
+def num_workers(devices: Sequence[jax.Device]) -> int:
+    """How many groups run at once: one a core on a CPU, else one a device."""
     if devices[0].platform == "cpu":
         return len(os.sched_getaffinity(0))
     return len(devices)

@@ -56,7 +56,9 @@ class Schedule(Component):
                 f"horizon or num_steps must be given, not both, got {given}."
             )
         if self.snapshots == 1:
-            raise ValueError("snapshots must be 0 or at least 2 (start and end), got 1.")
+            raise ValueError(
+                "snapshots must be 0 or at least 2 (start and end), got 1."
+            )
         if self.stop is not None:
             self.stop_rule()
 

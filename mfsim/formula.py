@@ -11,13 +11,13 @@ Grammar of a formula, with the precedence of Python (`-2**2` is -4, `2**3**2` is
 import dataclasses
 import functools
 import math
-import operator
 import re
 import sys
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from operator import add, mul, sub, truediv
 from typing import Any
 
 from mfsim.component import Component, build, describe, is_abstract, kinds
@@ -104,7 +104,7 @@ class Formula:
         else:
             value = self._atom()
             if self._take("**"):
-                value = _apply(operator.pow, value, self._factor())
+                value = _apply(pow, value, self._factor())
         self._depth -= 1
         return value
 
@@ -134,7 +134,7 @@ class Formula:
         token = self._tokens[0]
         where = "its end" if token == _END else repr(token[1])
         return ValueError(
-            "must be a formula of numbers, names, + - * / **, parentheses and sqrt(...), "
+            "must be a formula of numbers, names, + - * / **, ( ) and sqrt( ), "
             f"got {self.text!r}, which cannot be read at {where}."
         )
 
@@ -158,12 +158,7 @@ def _sqrt(value: float) -> float:
     return math.sqrt(value)
 
 
-_OPERATIONS = {
-    "+": operator.add,
-    "-": operator.sub,
-    "*": operator.mul,
-    "/": operator.truediv,
-}
+_OPERATIONS = {"+": add, "-": sub, "*": mul, "/": truediv}
 
 
 @dataclass(frozen=True)
@@ -208,8 +203,8 @@ def read_range(label: str, table: Mapping[str, Any]) -> Range:
     """
     for key in [key for key in table if key not in RANGE_KEYS]:
         raise ConfigError(
-            f"{label}.{key} must be one of {list(RANGE_KEYS)}; write the dotted path of "
-            'an axis in quotes, as "flow.network.alpha".'
+            f"{label}.{key} must be one of {list(RANGE_KEYS)}; put the dotted path "
+            'of an axis in quotes, as "flow.network.alpha".'
         )
     if missing := [key for key in RANGE_KEYS[:3] if key not in table]:
         raise ConfigError(f"{label}.{missing[0]} is required.")
@@ -275,10 +270,12 @@ def _own_table(table: Mapping[str, Any], path: str) -> tuple[type, Mapping[str, 
         if isinstance(value, Component):
             value = describe(value)
         own = {"kind": value} if isinstance(value, str) else value
-        cls = _class(_hints(cls).get(key), own)
-        if cls is None or not isinstance(own, Mapping):
+        inner = _class(_hints(cls).get(key), own)
+        if inner is None or not isinstance(own, Mapping):
             build(Experiment, table)  # It knows best what is wrong on the way there.
-            raise ConfigError(f"{path} must lead through tables.")
+            legal = [field.name for field in dataclasses.fields(cls)]
+            raise ConfigError(f"{path} must lead through tables of {legal}, got {key}.")
+        cls = inner
     return cls, own
 
 

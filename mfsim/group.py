@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Bool, PyTree
 
 from mfsim.integrators import Carry
 from mfsim.member import Member
@@ -31,10 +31,13 @@ class Group:
     """
 
     def __init__(
-        self, members: Sequence[Member], programs: Programs, progress: Progress
+        self,
+        members: Sequence[Member],
+        programs: Programs,
+        progress: Progress | None = None,
     ):
         self.members = list(members)
-        self._progress = progress
+        self._progress = progress or Progress()
         self._timing = dict.fromkeys(
             ("compiling", "advancing", "measuring", "writing"), 0.0
         )
@@ -66,7 +69,7 @@ class Group:
         saves = self.members[0].saves
         for member in self.members:
             self._progress.begin(member.task.name, step, int(saves[-1]))
-        first = self._measure(self._initial)
+        first = self.measure(self._initial)
         for member, risk in zip(self.members, first.risk, strict=True):
             member.first_risk = float(risk)
         if step == 0:
@@ -81,6 +84,27 @@ class Group:
         for _, member in self._running():
             self._end(member, "completed", member.message)
         return None
+
+    def advance(self, count: int) -> Bool[np.ndarray, " g"]:
+        """Go `count` steps on; says which members are still finite."""
+        with self._timed("advancing"):
+            self._carry, finite = self._program.advance(
+                self._reals,
+                self._data,
+                self._carry,
+                jnp.asarray(count, jnp.int32),
+                self._key,
+            )
+            return np.asarray(finite)
+
+    def measure(self, state: PyTree = None) -> Measurement:
+        """What a save looks at, at `state`, the present one unless given."""
+        state = self._carry.state if state is None else state
+        with self._timed("measuring"):
+            measured = self._program.measure(
+                self._reals, self._data, state, self._initial
+            )
+            return jax.tree.map(np.asarray, measured)
 
     def _continued(self, starts: list[PyTree]) -> Carry:
         first = self.members[0]
@@ -101,17 +125,9 @@ class Group:
         """Chunks of steps up to `target`, fewer where interrupted or all diverged."""
         while step < target and self._running() and not stop.is_set():
             count = min(target - step, self._steps_a_chunk)
-            with self._timed("advancing"):
-                began = time.monotonic()
-                self._carry, finite = self._program.advance(
-                    self._reals,
-                    self._data,
-                    self._carry,
-                    jnp.asarray(count, jnp.int32),
-                    self._key,
-                )
-                finite = np.asarray(finite)
-                seconds = (time.monotonic() - began) / count
+            began = time.monotonic()
+            finite = self.advance(count)
+            seconds = (time.monotonic() - began) / count
             step += count
             self._steps_a_chunk = max(1, int(_CHUNK_SECONDS / max(seconds, 1e-9)))
             for j, member in self._running():
@@ -122,7 +138,7 @@ class Group:
         return step
 
     def _save(self, step: int) -> None:
-        measured = self._measure(self._carry.state)
+        measured = self.measure()
         for j, member in self._running():
             risk = float(measured.risk[j])
             if member.has_exploded(risk):
@@ -136,13 +152,6 @@ class Group:
             if member.has_stopped:
                 rule = member.experiment.schedule.stop
                 self._end(member, "completed", f"stopped at step {step}: {rule}")
-
-    def _measure(self, state: PyTree) -> Measurement:
-        with self._timed("measuring"):
-            measured = self._program.measure(
-                self._reals, self._data, state, self._initial
-            )
-            return jax.tree.map(np.asarray, measured)
 
     def _state_of(self, j: int) -> Callable[[], PyTree]:
         return lambda: jax.tree.map(lambda a: np.asarray(a[j]), self._carry.state)

@@ -21,7 +21,7 @@ def make_groups(members: Sequence[Member], *, workers: int) -> list[list[Member]
         lambda: defaultdict(list)
     )
     for member in members:
-        shape, lockstep = _likeness(member)
+        shape, lockstep = likeness(member)
         by_shape[shape][lockstep].append(member)
     groups = []
     for alike in by_shape.values():
@@ -31,7 +31,7 @@ def make_groups(members: Sequence[Member], *, workers: int) -> list[list[Member]
     return groups
 
 
-def _likeness(member: Member) -> tuple[Hashable, Hashable]:
+def likeness(member: Member) -> tuple[Hashable, Hashable]:
     """What members share that share a program, and beyond it their every step."""
     experiment = member.experiment
     dtype = jnp.dtype(experiment.dtype)
@@ -52,5 +52,3 @@ def _group_size(sizes: list[int], workers: int) -> int:
 
     divisors = [size for size in range(1, most + 1) if most % size == 0]
     return min(divisors, key=lambda size: (rounds(size), size))
-
-

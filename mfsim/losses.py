@@ -18,7 +18,9 @@ class AbstractLoss(Component):
     """The largest second derivative in f, which sets the stable step."""
 
     @abstractmethod
-    def __call__(self, f: Float[Array, "..."], y: Float[Array, "..."]) -> Float[Array, "..."]:
+    def __call__(
+        self, f: Float[Array, "..."], y: Float[Array, "..."]
+    ) -> Float[Array, "..."]:
         """The loss phi(f, y)."""
 
     @abstractmethod

@@ -35,7 +35,7 @@ class Task:
 
     name: str
     experiment: Experiment
-    path: Path
+    path: Path | None
     sweep: Mapping[str, Any] | None = None
 
 
@@ -131,6 +131,11 @@ class Member:
         self._recorder.commit()
         if is_last or time.monotonic() - self._saved_at > _CHECKPOINT_SECONDS:
             self.checkpoint(step, state())
+
+    @property
+    def num_snapshots(self) -> int:
+        """How many full states are kept, unless the run is stopped."""
+        return len(self._snapshots)
 
     @property
     def has_stopped(self) -> bool:

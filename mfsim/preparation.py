@@ -92,5 +92,3 @@ def _parts(x: jax.Array, batch: int | None, key: jax.Array) -> list[jax.Array]:
         return [x]
     keys = jax.random.split(key, 8)
     return [x[jax.random.permutation(k, len(x))[:batch]] for k in keys]
-
-

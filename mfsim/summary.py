@@ -18,9 +18,15 @@ def _describe_run(path: Path) -> str:
     series = found.series
     lines = [
         f"{path}: {found.status}"
-        + (f" ({found.attributes['message']})" if found.attributes.get("message") else "")
+        + (
+            f" ({found.attributes['message']})"
+            if found.attributes.get("message")
+            else ""
+        )
     ]
-    lines += [f"  {k}: {v}" for k, v in sorted(found.attributes.items()) if k != "message"]
+    lines += [
+        f"  {k}: {v}" for k, v in sorted(found.attributes.items()) if k != "message"
+    ]
     rows = series.sizes.get("step", 0)
     if rows:
         last = series.isel(step=-1)
@@ -30,7 +36,9 @@ def _describe_run(path: Path) -> str:
         )
         lines += [f"  {_value(last[name])}" for name in sorted(last.data_vars)]
     lines += [f"  {name}: absent, {why}" for name, why in sorted(found.absent.items())]
-    lines += [f"snapshots {name}: {dict(a.sizes)}" for name, a in found.snapshots.items()]
+    lines += [
+        f"snapshots {name}: {dict(a.sizes)}" for name, a in found.snapshots.items()
+    ]
     lines += [f"warning: {text}" for text in found.warnings]
     lines += [f"{what}: {s:.3g} s" for what, s in found.timing.items()]
     return "\n".join(lines)

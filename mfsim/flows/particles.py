@@ -37,13 +37,11 @@ class ParticleFlow(AbstractFlow):
     temperature: float = real(0.0, at_least=0.0)
     block_mib: int = count(8)
 
-    def init(
-        self, key: Key[Array, ""], dim: int, dtype: DTypeLike = float
-    ) -> Neurons:
+    def init(self, key: Key[Array, ""], dim: int, dtype: DTypeLike = float) -> Neurons:
         return self.network.init(key, dim, dtype)
 
     def force(self, state: Neurons, batch: Batch) -> Neurons:
-        """b = -m grad (1/n) sum_i phi(f(x_i), y_i): two GEMMs and one activation."""
+        """B = -m grad (1/n) sum_i phi(f(x_i), y_i): two GEMMs and one activation."""
         x, _ = batch
         block = self._samples_per_block(x.shape[0], state.u.dtype)
         total = risk_gradient(self.network, self.loss, state, batch, block)
@@ -82,7 +80,9 @@ class ParticleFlow(AbstractFlow):
     def mean_potential(self, state: Neurons) -> Float[Array, ""]:
         """Mean of V_0 = |w|^2/2 sigma_w^2 + u^2/2 sigma_u^2 over the particles."""
         std = self.prior_std()
-        w, u = (jnp.square(block / s).sum() for block, s in zip(state, std, strict=True))
+        w, u = (
+            jnp.square(block / s).sum() for block, s in zip(state, std, strict=True)
+        )
         return (w + u) / (2 * self.network.width)
 
     def kernel_product(

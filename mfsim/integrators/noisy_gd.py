@@ -26,4 +26,6 @@ class NoisyGD(AbstractStepper):
 
     def update(self, theta, force, noise, temperature, std):
         velocity = force - temperature / std**2 * theta
-        return theta + self.step * velocity + jnp.sqrt(2 * temperature * self.step) * noise
+        return (
+            theta + self.step * velocity + jnp.sqrt(2 * temperature * self.step) * noise
+        )

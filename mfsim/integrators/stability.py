@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, PyTree
 
 from mfsim.flows import AbstractFlow
 
-_ITERATIONS = 24
+_ITERATIONS = 16
 _SAFETY = 0.25
 """H doubles on the way at alpha = 1: a quarter of the start's limit leaves a factor 2."""
 _RELAXATION = 0.02
@@ -47,7 +47,9 @@ def stable_step(
 
     Source: the linearised residual recursion of gradient descent, Lee et al. 2019.
     """
-    rate = flow.loss.max_curvature * flow.kernel_rate * largest_eigenvalue(flow, state, x)
+    rate = (
+        flow.loss.max_curvature * flow.kernel_rate * largest_eigenvalue(flow, state, x)
+    )
     return 2 * x.shape[0] / rate
 
 

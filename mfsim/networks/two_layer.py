@@ -52,9 +52,7 @@ class TwoLayer(AbstractNetwork):
                 "take an even width or antithetic = false."
             )
 
-    def init(
-        self, key: Key[Array, ""], dim: int, dtype: DTypeLike = float
-    ) -> Neurons:
+    def init(self, key: Key[Array, ""], dim: int, dtype: DTypeLike = float) -> Neurons:
         """Draw the neurons from p_0; the same for every alpha."""
         drawn = self.width // 2 if self.antithetic else self.width
         w_key, u_key = jax.random.split(key)

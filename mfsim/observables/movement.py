@@ -9,7 +9,9 @@ from mfsim.series import Series
 
 
 def _sum_of_squares(tree: PyTree) -> Float[Array, ""]:
-    squares = (jnp.square(leaf).sum(dtype=jnp.float64) for leaf in jax.tree.leaves(tree))
+    squares = (
+        jnp.square(leaf).sum(dtype=jnp.float64) for leaf in jax.tree.leaves(tree)
+    )
     return jnp.sum(jnp.stack(list(squares)))
 
 

@@ -15,7 +15,10 @@ class Risk(AbstractObservable):
     def declare(self, flow, data):
         train = Series("loss", "L_S", "Mean loss over the training points.")
         test = Series("loss", "L_D", "Mean loss over the test points.")
-        return {"train_risk": train, "test_risk": test if len(data.y_test) else _NO_TEST}
+        return {
+            "train_risk": train,
+            "test_risk": test if len(data.y_test) else _NO_TEST,
+        }
 
     def measure(self, flow, data, state, initial):
         def mean_loss(x, y):

@@ -125,6 +125,8 @@ def create_rows(
         maxshape=(None, *shape),
         chunks=_chunk_shape(shape, np.dtype(dtype).itemsize, planned),
         dtype=dtype,
+        # Never written; xarray shows it in rows that only other datasets have yet.
+        fillvalue=np.nan if np.dtype(dtype).kind == "f" else None,
         fill_time="never",
     )
 

@@ -8,10 +8,8 @@ from typing import Self
 import h5py
 import numpy as np
 
-from mfsim.errors import ConfigError
 from mfsim.storage import checkpoint as checkpoints
 from mfsim.storage.layout import (
-    ROW_SERIES,
     STATUSES,
     DataFile,
     Series,
@@ -25,8 +23,8 @@ from mfsim.storage.reading import (
     series_of,
     warnings_of,
 )
-from mfsim.storage.rows import Rows, rewind
-from mfsim.storage.safe_file import RunLock, SafeFile
+from mfsim.storage.rows import Rows, make_row, rewind
+from mfsim.storage.safe_file import RunLock, SafeFile, require_absent
 from mfsim.storage.snapshots import element_path, write_neurons_3d
 
 # Room for headers, names and indices; small beside any data worth counting.
@@ -95,7 +93,7 @@ class Recorder:
         path = Path(path)
         recorder = cls(path)
         with recorder._closed_on_error():
-            _require_absent(path, overwrite)
+            require_absent(path, overwrite)
             with recorder._file.created(_SKELETON_BYTES + kept_bytes(data)) as file:
                 write_skeleton(
                     file,
@@ -161,13 +159,8 @@ class Recorder:
             MfsimError: As for `commit`.
         """
         _check_grows("row", self._last_step, step)
-        if unknown := sorted(set(values) - set(self._series)):
-            raise ValueError(
-                f"values must be of {sorted(self._series)}, got {unknown}."
-            )
-        given = {**values, "step": step, "time": time, "kernel_time": kernel_time}
-        specs = {**ROW_SERIES, **self._series}
-        row = {name: _entry(given.get(name), spec) for name, spec in specs.items()}
+        clocks = {"step": step, "time": time, "kernel_time": kernel_time}
+        row = make_row(clocks, values, self._series)
         self._rows.add("series", row)
         self._last_step = step
         self._commit_if_large()
@@ -299,25 +292,6 @@ class Recorder:
             raise
 
 
-def _require_absent(path: Path, overwrite: bool) -> None:
-    if path.exists() and not overwrite:
-        raise ConfigError(
-            f"{path} must not exist; pass --resume to continue it or --overwrite to"
-            " replace it."
-        )
-
-
 def _check_grows(what: str, last: int, step: int) -> None:
     if step <= last:
         raise ValueError(f"step of a {what} must be above {last}, got {step}.")
-
-
-def _check_known(values: Mapping[str, object], series: Mapping[str, Series]) -> None:
-    if unknown := sorted(set(values) - set(series)):
-        raise ValueError(f"values must be of {sorted(series)}, got {unknown}.")
-
-
-def _entry(value: np.ndarray | float | None, spec: Series) -> np.ndarray:
-    if value is None:
-        return np.full(spec.shape, np.nan, dtype=spec.dtype)
-    return np.array(value, dtype=spec.dtype)

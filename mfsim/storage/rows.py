@@ -1,11 +1,18 @@
 """Datasets that grow by rows, and the rows that wait to be written into them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import h5py
 import numpy as np
 
-from mfsim.storage.layout import STATUSES, create_rows, dataset_at, group_at
+from mfsim.storage.layout import (
+    ROW_SERIES,
+    STATUSES,
+    Series,
+    create_rows,
+    dataset_at,
+    group_at,
+)
 from mfsim.storage.reading import committed_rows, row_groups
 from mfsim.storage.snapshots import VIEW, write_box
 
@@ -146,3 +153,31 @@ def rewind(file: h5py.File, step: int) -> None:
             dataset_at(group, name).resize(count, axis=0)
     file.attrs["status"] = STATUSES[0]
     file.attrs.pop("message", None)
+
+
+def make_row(
+    clocks: Mapping[str, float],
+    values: Mapping[str, np.ndarray | float],
+    series: Mapping[str, Series],
+) -> dict[str, np.ndarray]:
+    """One row of all series, NaN where no value is given.
+
+    Args:
+        clocks: The step and the times of the row.
+        values: Values by series.
+        series: What is recorded.
+
+    Raises:
+        ValueError: If a value is of no series.
+    """
+    if unknown := sorted(set(values) - set(series)):
+        raise ValueError(f"values must be of {sorted(series)}, got {unknown}.")
+    given = {**values, **clocks}
+    specs = {**ROW_SERIES, **series}
+    return {name: _entry(given.get(name), spec) for name, spec in specs.items()}
+
+
+def _entry(value: np.ndarray | float | None, spec: Series) -> np.ndarray:
+    if value is None:
+        return np.full(spec.shape, np.nan, dtype=spec.dtype)
+    return np.array(value, dtype=spec.dtype)

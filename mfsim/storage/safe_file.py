@@ -190,6 +190,19 @@ def _reserve(path: Path) -> None:
         os.close(descriptor)
 
 
+def require_absent(path: Path, overwrite: bool) -> None:
+    """Refuse to replace a file unless told to.
+
+    Raises:
+        ConfigError: If there is a file and it is not to be overwritten.
+    """
+    if path.exists() and not overwrite:
+        raise ConfigError(
+            f"{path} must not exist; pass --resume to continue it or --overwrite to"
+            " replace it."
+        )
+
+
 def _open_lock(path: Path) -> int:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -62,9 +62,9 @@ class GaussianFlow:
             a = self.force(c) - np.diag(self.temperature / self.std**2)
             return (a @ c + c @ a.T + diffusion).ravel()
 
-        solution = solve_ivp(
-            rate, (0, max(times)), start.ravel(), "DOP853", times, rtol=1e-12, atol=1e-13
-        )
+        tight = {"method": "DOP853", "rtol": 1e-12, "atol": 1e-13}
+        span = (0, max(times))
+        solution = solve_ivp(rate, span, start.ravel(), t_eval=times, **tight)
         return solution.y.T.reshape(-1, *start.shape)
 
     def chain(self, coefficients, steps, start=None):
@@ -82,7 +82,8 @@ class GaussianFlow:
         if kind == "NoisyGD" or self.temperature == 0:
             spread = np.full_like(a, np.sqrt(2 * self.temperature * step))
             return 1 - a, np.full_like(a, step), spread
-        return np.exp(-a), -step * np.expm1(-a) / a, self.std * np.sqrt(-np.expm1(-2 * a))
+        gain, variance = -step * np.expm1(-a) / a, -np.expm1(-2 * a)
+        return np.exp(-a), gain, self.std * np.sqrt(variance)
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,8 @@ class FrozenFlow:
         return data + self.temperature / self.std**2
 
     def beta(self, t):
-        grown = -np.expm1(-self.rates * t) / self.rates
-        return self.modes @ (grown * (self.modes.T @ self.y)) * 2 * self.alpha / len(self.y)
+        push = 2 * self.alpha / len(self.y) * self.modes.T @ self.y
+        return self.modes @ (push * -np.expm1(-self.rates * t) / self.rates)
 
     def outputs(self, t):
         return self.alpha * self.kernel @ self.beta(t)
@@ -137,7 +138,7 @@ class FrozenFlow:
 
 
 def ornstein_uhlenbeck(temperature, std, t, start):
-    """Mean factor and variance at time t of dx = -lambda x/std^2 dt + sqrt(2 lambda) dB."""
+    """Factor of the mean, and variance, at time t under -lambda x/std^2 and noise."""
     decay = np.exp(-temperature * t / std**2)
     return decay, std**2 + (start - std**2) * decay**2
 

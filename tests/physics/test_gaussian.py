@@ -18,8 +18,8 @@ from tests.physics.exact import GaussianFlow, run_members
 MEMBERS, WIDTH, DIM, SAMPLES = 16, 1024, 3, 6
 STOPS = [20, 60, 200]
 KINDS = [NoisyGD, ExponentialLangevin]
-# In kernel time alpha^2 t both end at the same place; the fastest rate, about 3 alpha^2,
-# times the step is 0.05.
+# In kernel time alpha^2 t both end at the same place; the fastest rate, about
+# 3 alpha^2, times the step is 0.05.
 STEPS = {1.0: 0.016, 4.0: 0.001}
 
 
@@ -58,7 +58,7 @@ def simulate(kind, exact, step, key):
 
 
 def first_order_error(exact, kind, step, steps, start=None):
-    """O(step): three times the change on halving, which is half the error to order 1."""
+    """O(step): three times the change on halving, itself half the error to order 1."""
     coarse, fine = (
         exact.chain(exact.coefficients(kind.__name__, s), n, start)
         for s, n in [(step, steps), (step / 2, 2 * steps)]
@@ -101,7 +101,8 @@ def test_particles_follow_the_exact_law(kind, temperature, alpha, key):
     # CLT: the members' own spread, of order 1/sqrt(width), gives the standard error of
     # their mean; 5 of those are exceeded by chance (Student t, 15 degrees of freedom)
     # once in 1e4 comparisons, and the seed is fixed. The mean itself is off by the
-    # second order of those fluctuations, 1/width times an O(10) constant, and by O(step).
+    # second order of those fluctuations, 1/width times an O(10) constant, and by
+    # O(step).
     exact, step = make_problem(alpha, temperature * alpha**2), STEPS[alpha]
     flow, _, states = simulate(kind, exact, step, key)
     kernel = jax.jit(jax.vmap(lambda s: tangent_kernel(flow.network, s, exact.x)))

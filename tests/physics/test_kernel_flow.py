@@ -101,16 +101,14 @@ def test_largest_eigenvalue_of_a_kernel_that_vanishes(key):
 @pytest.mark.parametrize("kind", [NoisyGD, ExponentialLangevin])
 def test_stable_step_parts_convergence_from_growth(kind, key):
     # With one block frozen the residual in the leading mode takes the factor
-    # 1 - 2 (step/limit): 0.8^200 of it is left at 0.9 of the limit, where the slow modes
-    # shrink too, and at 1.1 it has grown by 1.2^200 = 7e15.
+    # 1 - 2 (step/limit): at 0.9 of the limit 0.8^200 of it is left, and the slow modes
+    # shrink too; at 1.1 it has grown by 1.2^200 = 7e15, the risk by its square.
     flow, batch, state = make(key, trainable="output")
     limit = float(stable_step(flow, state, batch[0]))
 
     @jax.jit
     def risk_after(step):
-        carry = kind(step).advance(
-            flow, batch, kind(step).init(flow, state), 200, key
-        )
+        carry = kind(step).advance(flow, batch, kind(step).init(flow, state), 200, key)
         return flow.energy(carry.state, batch)
 
     start = float(flow.energy(state, batch))

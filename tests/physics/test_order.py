@@ -54,9 +54,8 @@ def test_weak_order_of_the_moments(kind, temperature):
     x, y = draws.standard_normal((5, 3)) / 2, draws.standard_normal(5)
     exact = GaussianFlow(x, y, 1.5, temperature, input_std=0.8, output_std=1.3)
     (limit,) = exact.covariance([HORIZON])
-    chains = [
-        exact.chain(update_coefficients(kind(HORIZON / cut), exact), cut) for cut in CUTS
-    ]
+    steps = [update_coefficients(kind(HORIZON / cut), exact) for cut in CUTS]
+    chains = [exact.chain(*pair) for pair in zip(steps, CUTS, strict=True)]
     assert_first_order([np.abs(c - limit).max() for c in chains])
     outputs = exact.outputs(limit)
     assert_first_order([np.abs(exact.outputs(c) - outputs).max() for c in chains])
@@ -84,7 +83,8 @@ def gradient_flow(network, x, y, start, horizon):
         h = np.tanh(x @ w.T)
         residual = 2 * (network.alpha / m * h @ u - y) / len(y)
         by_output = -network.alpha * residual @ h
-        by_input = -network.alpha * u[:, None] * ((residual[:, None] * (1 - h**2)).T @ x)
+        back = (residual[:, None] * (1 - h**2)).T @ x
+        by_input = -network.alpha * u[:, None] * back
         return np.concatenate([by_input.ravel(), by_output])
 
     flat = np.concatenate([np.ravel(start.w), start.u])

@@ -174,6 +174,13 @@ class TestOtherReaders:
         frames = [frame.positions.copy() for frame in universe.trajectory]
         np.testing.assert_allclose(frames, expected, rtol=1e-6)
 
+    def test_xarray_fills_rows_that_are_not_there_yet(self, finished: Path) -> None:
+        with h5py.File(finished, "r+") as file:
+            file["series/train_risk"].resize(5, axis=0)
+        with xarray.open_dataset(finished, group="series", engine="h5netcdf") as found:
+            assert np.isnan(found["train_risk"]).values.tolist() == [False] * 5 + [True]
+        assert open_trajectory(finished).series.sizes["step"] == 5
+
 
 class TestWriting:
     def test_existing_file_is_kept(self, finished: Path) -> None:

@@ -1,0 +1,84 @@
+"""Losses: values by hand, derivatives, curvature, labels."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mfsim.component import build
+from mfsim.losses import AbstractLoss, Logistic, SquaredError
+
+LOSSES = [SquaredError(), Logistic()]
+F = jnp.asarray([-3.0, -0.5, 0.0, 0.25, 4.0])
+
+each_loss = pytest.mark.parametrize("loss", LOSSES, ids=lambda c: type(c).__name__)
+
+
+def test_squared_error_has_no_half():
+    assert float(SquaredError()(jnp.asarray(3.0), jnp.asarray(1.0))) == 4
+    assert float(SquaredError().derivative(jnp.asarray(3.0), jnp.asarray(1.0))) == 4
+
+
+@pytest.mark.parametrize("y", [-1.0, 1.0])
+def test_logistic_is_its_formula(y):
+    loss, f = Logistic(), np.asarray(F)
+    labels = jnp.full_like(F, y)
+    np.testing.assert_allclose(loss(F, labels), np.log(1 + np.exp(-y * f)), rtol=1e-14)
+    slope = -y / (1 + np.exp(y * f))
+    np.testing.assert_allclose(loss.derivative(F, labels), slope, rtol=1e-14)
+
+
+@each_loss
+@pytest.mark.parametrize("y", [-1.0, 1.0])
+def test_derivative_is_that_of_the_value(loss, y):
+    labels = jnp.full_like(F, y)
+    gradient = jax.grad(lambda f: loss(f, labels).sum())(F)
+    np.testing.assert_allclose(loss.derivative(F, labels), gradient, rtol=1e-13)
+    # Central differences: rounding 1e-16 * 50/1e-5 and step^2.
+    step = 1e-5
+    difference = (loss(F + step, labels) - loss(F - step, labels)) / (2 * step)
+    np.testing.assert_allclose(loss.derivative(F, labels), difference, atol=1e-8)
+
+
+@each_loss
+@given(f=st.floats(-100, 100), y=st.sampled_from([-1.0, 1.0]))
+def test_max_curvature_is_not_exceeded(loss, f, y):
+    curvature = jax.grad(jax.grad(lambda f: loss(f, y)))(f)
+    assert 0 <= float(curvature) <= loss.max_curvature * (1 + 1e-14)
+
+
+@each_loss
+def test_max_curvature_is_attained(loss):
+    # At f = 0 for the logistic loss, everywhere for the squared error.
+    curvature = jax.grad(lambda f: loss.derivative(f, 1.0))(0.0)
+    assert float(curvature) == pytest.approx(loss.max_curvature, rel=1e-15)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_logistic_is_finite_at_large_outputs(dtype):
+    f, y = jnp.asarray([-1e30, -1e4, 1e4, 1e30], dtype), jnp.ones(4, dtype)
+    value, slope = Logistic()(f, y), Logistic().derivative(f, y)
+    # f -> -infinity: -f, slope -1; f -> infinity: 0, slope 0.
+    np.testing.assert_allclose(value, [1e30, 1e4, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(slope, [-1, -1, 0, 0])
+    assert value.dtype == slope.dtype == dtype
+    gradient = jax.grad(lambda f: Logistic()(f, y).sum())(f)
+    np.testing.assert_allclose(gradient, slope)
+
+
+@pytest.mark.parametrize("wrong", [0.0, 2.0, -0.5])
+def test_logistic_refuses_labels_other_than_signs(wrong):
+    Logistic().check_labels(np.array([-1.0, 1.0, 1.0]))
+    with pytest.raises(ValueError, match=f"^labels must be -1 or 1 .*got {wrong:g}"):
+        Logistic().check_labels(np.array([1.0, wrong, -1.0]))
+
+
+def test_squared_error_takes_any_label():
+    SquaredError().check_labels(np.array([-1.5, 0.0, 7.0]))
+
+
+@each_loss
+def test_losses_are_built_by_name(loss):
+    assert build(AbstractLoss, type(loss).__name__) == loss
