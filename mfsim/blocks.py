@@ -9,7 +9,7 @@ from jaxtyping import PyTree
 
 
 def block_size(rows: int, bytes_per_row: int, budget: int) -> int:
-    """Rows a block, as equal as can be, with the fewest blocks within `budget` bytes."""
+    """Rows a block: the fewest equal blocks of at most `budget` bytes each."""
     most = max(1, min(rows, budget // max(1, bytes_per_row)))
     return -(-rows // -(-rows // most)) if rows else 1
 
@@ -67,20 +67,22 @@ def map_members(f: Callable[..., PyTree], *args: PyTree) -> PyTree:
             ]
             return f(*tree.unflatten(merged))
 
-        over = jax.lax.map if _on_cpu() else lambda one, xs: jax.vmap(one)(xs)
+        over = jax.lax.map if on_cpu() else lambda one, xs: jax.vmap(one)(xs)
         out = over(one, varying)
         return out, jax.tree.map(lambda _: True, out)
 
     return batched(*args)
 
 
-def _on_cpu() -> bool:
-    device = jax.config.jax_default_device or jax.devices()[0]
+def on_cpu() -> bool:
+    """Whether arrays are made on a CPU unless said otherwise."""
+    chosen = jax.config.jax_default_device  # type: ignore[attr-defined]
+    device = chosen or jax.devices()[0]
     return getattr(device, "platform", device) == "cpu"
 
 
 def _split(arrays: tuple, block: int) -> tuple[Any, Any]:
-    """Whole blocks with a leading block axis, and the shorter last one; None if empty."""
+    """Whole blocks with a leading block axis, then the shorter last one, if any."""
     rows = jax.tree.leaves(arrays)[0].shape[0]
     number = rows // block
     if number <= 1 and rows == number * block or number == 0:

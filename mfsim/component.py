@@ -70,7 +70,7 @@ def _check_choice(name: str, value: Any, legal: tuple) -> None:
 def _check_number(name: str, value: Any, bounds: Mapping[str, Any]) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{name} must be finite, got {value}.")
     above, least, most = (bounds.get(k) for k in ("above", "at_least", "at_most"))
     if above is not None and not value > above:
@@ -121,7 +121,7 @@ def build(cls: type[_T], config: Any, path: str = "") -> _T:
 
 
 def describe(component: Component) -> dict[str, Any]:
-    """The dictionary that builds `component` again, defaults included, `None` left out."""
+    """The dictionary that builds `component` again; with defaults, without `None`."""
     return _converter.unstructure(component)
 
 
@@ -202,7 +202,10 @@ def _structure_int(value: Any, _: type) -> int:
 def _structure_float(value: Any, _: type) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"must be a number, got {value!r}.")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError("must be a number below 1.8e308.") from None
 
 
 def _structure_bool(value: Any, _: type) -> bool:
@@ -294,6 +297,7 @@ def _explain(error: BaseException, path: str) -> str:
         legal = [field.name for field in dataclasses.fields(error.cl)]
         wrong = sorted(error.extra_fields)[0]
         where = _join(path, wrong)
+        where = " ".join(where.split())
         return f"{where} is not a field of {error.cl.__name__}, which has {legal}."
     if isinstance(error, KeyError):
         return f"{_join(path, error.args[0])} is required."

@@ -45,7 +45,8 @@ def load(path: str | Path, overrides: Overrides = ()) -> Experiment | Sweep:
     try:
         return load_table(_read(path), path.parent, pairs, name=path.stem)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        # A quoted TOML key may hold a line break, and a message quotes keys.
+        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
 
 
 def load_table(
@@ -86,7 +87,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _anchor(value: Any, base: Path) -> Any:
     """The same component with every relative path in it put under `base`."""
     if isinstance(value, Path):
-        return value if value.is_absolute() else (base / value).resolve()
+        return value if value.is_absolute() else _resolve(base / value)
     if isinstance(value, tuple):
         return tuple(_anchor(item, base) for item in value)
     if not isinstance(value, Component):
@@ -97,11 +98,17 @@ def _anchor(value: Any, base: Path) -> Any:
     return dataclasses.replace(value, **moved) if moved else value
 
 
+def _resolve(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(f"{str(path)!r} must be a path: {error}.") from error
+
+
 def _pairs(overrides: Overrides) -> dict[str, Any]:
     if isinstance(overrides, Mapping):
         return dict(overrides)
-    lines = [overrides] if isinstance(overrides, str) else overrides
-    return dict(_pair(line) for line in lines)
+    return dict(map(_pair, [overrides] if isinstance(overrides, str) else overrides))
 
 
 def _pair(line: str) -> tuple[str, Any]:
@@ -135,10 +142,8 @@ def _put(table: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
         if isinstance(table, str):
             table = {"kind": table}
         if not isinstance(table, Mapping):
-            raise ConfigError(
-                f"{path} must lead through tables, got {_short(table)} on the way; "
-                "set that as a whole."
-            )
+            got = f"got {_short(table)} on the way; set that as a whole"
+            raise ConfigError(f"{path} must lead through tables, {got}.")
         return {**table, keys[0]: within(table.get(keys[0], {}), keys[1:])}
 
     return within(table, path.split("."))
@@ -209,10 +214,8 @@ def _refuse_overlap(axes: Sequence[_Axis], overridden: Iterable[str]) -> None:
     swept = [(axis, path) for axis in axes for path in axis.paths]
     for (axis, path), (_, other) in itertools.permutations(swept, 2):
         if f"{path}.".startswith(f"{other}."):
-            raise ConfigError(
-                f"{axis.label} must not be or lie within another swept path, got "
-                f"{other}; sweep fields beside each other."
-            )
+            wrong = f"{axis.label} must not be or lie within another swept path"
+            raise ConfigError(f"{wrong}, got {other}; sweep fields beside each other.")
     for (axis, path), other in itertools.product(swept, overridden):
         if f"{other}.".startswith(f"{path}."):
             raise ConfigError(f"{other} is swept; override {axis.label} instead.")
@@ -281,7 +284,7 @@ def _refuse_equal(points: Sequence[Point], labels: Mapping[str, str]) -> None:
 
 
 def _coordinate(value: Any) -> Any:
-    return value if isinstance(value, (bool, int, float)) else _short(value)
+    return value if isinstance(value, (int, float)) else _short(value)
 
 
 def _short(value: Any) -> str:

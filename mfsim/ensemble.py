@@ -100,7 +100,7 @@ def run_tasks(
     return [outcomes[task.name] for task in tasks]
 
 
-def pick_devices(name: str | None) -> list[jax.Device]:
+def pick_devices(name: str | None) -> list[Any]:
     """The devices of one platform.
 
     Raises:
@@ -115,7 +115,7 @@ def pick_devices(name: str | None) -> list[jax.Device]:
         ) from error
 
 
-def num_workers(devices: Sequence[jax.Device]) -> int:
+def num_workers(devices: Sequence[Any]) -> int:
     """How many groups run at once: one a core on a CPU, else one a device."""
     if devices[0].platform == "cpu":
         return len(os.sched_getaffinity(0))
@@ -175,7 +175,7 @@ def _finished(task: Task, resume: bool, overwrite: bool) -> Outcome | None:
     if found.status not in _FINISHED:
         return None
     last = found.series.isel(step=-1)
-    row = _scalars({name: values.values for name, values in last.items()})
+    row = _scalars({str(name): values.values for name, values in last.items()})
     message = str(found.attributes.get("message", ""))
     return Outcome(task, found.status, message, row)
 

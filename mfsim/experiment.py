@@ -64,8 +64,8 @@ class Schedule(Component):
 
     def total_steps(self, step: float) -> int:
         """Steps of size `step`, in the schedule's unit, that reach the horizon."""
-        if self.num_steps is not None:
-            return self.num_steps
+        if self.horizon is None:
+            return self.num_steps or 0
         # A quotient that misses a whole number by rounding alone takes no further step.
         return max(1, math.ceil(self.horizon / step * (1 - 1e-9)))
 

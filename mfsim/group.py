@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, PyTree
 
+from mfsim.blocks import on_cpu
 from mfsim.integrators import Carry
 from mfsim.member import Member
 from mfsim.program import Measurement, Programs, Shape, physics, stack, to_arrays
@@ -38,9 +39,8 @@ class Group:
     ):
         self.members = list(members)
         self._progress = progress or Progress()
-        self._timing = dict.fromkeys(
-            ("compiling", "advancing", "measuring", "writing"), 0.0
-        )
+        phases = "compiling", "advancing", "measuring", "writing"
+        self._timing: dict[str, float] = dict.fromkeys(phases, 0.0)
         first = self.members[0]
         dtype = jnp.dtype(first.experiment.dtype)
         reals = stack([physics(m.experiment) for m in self.members], dtype)
@@ -56,7 +56,7 @@ class Group:
             tuple(a.shape for a in self._data),
             len(self.members),
             first.experiment.dtype,
-            together=jax.default_backend() != "cpu",
+            together=not on_cpu(),
         )
         self._steps_a_chunk = 1
         with self._timed("compiling"):
@@ -115,6 +115,7 @@ class Group:
         states = [
             jax.tree.unflatten(jax.tree.structure(start), member.start[1])
             for start, member in zip(starts, self.members, strict=True)
+            if member.start is not None
         ]
         return Carry(_stack(states), jnp.asarray(first.start[0], carry.step.dtype))
 
@@ -144,8 +145,8 @@ class Group:
             if member.has_exploded(risk):
                 self._diverge(member, step)
                 continue
-            row = {name: values[j] for name, values in measured.series.items()}
-            row["stable_step"] = measured.stable_step[j]
+            row = {name: np.asarray(v[j]) for name, v in measured.series.items()}
+            row["stable_step"] = np.asarray(measured.stable_step[j])
             with self._timed("writing"):
                 member.record(step, row, risk, self._state_of(j))
             self._progress.update(member.task.name, step, risk)

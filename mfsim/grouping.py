@@ -25,7 +25,7 @@ def make_groups(members: Sequence[Member], *, workers: int) -> list[list[Member]
         by_shape[shape][lockstep].append(member)
     groups = []
     for alike in by_shape.values():
-        size = _group_size([len(group) for group in alike.values()], workers)
+        size = group_size([len(group) for group in alike.values()], workers)
         for group in alike.values():
             groups += [group[i : i + size] for i in range(0, len(group), size)]
     return groups
@@ -43,7 +43,7 @@ def likeness(member: Member) -> tuple[Hashable, Hashable]:
     return shape, (experiment.seed, id(member.data), steps, start)
 
 
-def _group_size(sizes: list[int], workers: int) -> int:
+def group_size(sizes: list[int], workers: int) -> int:
     """The divisor of all sizes with the least time, noise costing one member a step."""
     most = math.gcd(*sizes)
 

@@ -35,7 +35,7 @@ class Task:
 
     name: str
     experiment: Experiment
-    path: Path | None
+    path: Path
     sweep: Mapping[str, Any] | None = None
 
 
@@ -64,11 +64,12 @@ class Member:
         self._stable_step = experiment.flow_step
         self._past_limit = 0
         self._saved_at = float("-inf")
-        self._recorder: Recorder | None = None
+        self._recorder: Recorder
+        self.is_open = False
 
     def open(self, *, resume: bool, overwrite: bool) -> None:
         """Create the file, or continue the one that is there; once open, do nothing."""
-        if self._recorder is not None:
+        if self.is_open:
             return
         path = self.task.path
         planned = len(self._snapshots)
@@ -78,7 +79,7 @@ class Member:
                 config_hash=self.task.experiment.fingerprint(),
                 planned_snapshots=planned,
             )
-            self.start = self._recorder.checkpoint
+            self.start, self.is_open = self._recorder.checkpoint, True
             return
         series = {k: v for k, v in self.declared.items() if isinstance(v, Series)}
         absent = {k: v for k, v in self.declared.items() if isinstance(v, str)}
@@ -94,6 +95,7 @@ class Member:
             planned_rows=len(self.saves),
             planned_snapshots=max(1, planned),
         )
+        self.is_open = True
 
     def _attributes(self) -> dict[str, str | int]:
         experiment = self.experiment
@@ -174,7 +176,7 @@ class Member:
     def fail(self, message: str) -> None:
         """End the run as failed, in its file if that can still be written."""
         self.status, self.message = "failed", message
-        if self._recorder is None:
+        if not self.is_open:
             return
         try:
             self._recorder.finish("failed", {}, message)

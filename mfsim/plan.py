@@ -1,6 +1,7 @@
 """plan(): what a config would cost, measured on a few steps, before it is run."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -30,7 +31,7 @@ def plan(what: Experiment | Sweep, *, device: str | None = None) -> str:
     )
     devices = pick_devices(device)
     with jax.enable_x64(True), jax.default_device(devices[0]):
-        members = prepare([Task(str(i), e, None) for i, e in enumerate(points)])
+        members = prepare([Task(str(i), e, Path(str(i))) for i, e in enumerate(points)])
         workers = num_workers(devices)
         groups = make_groups(members, workers=workers)
         seconds = sum(_estimate(groups)) / min(workers, len(groups))
@@ -60,7 +61,7 @@ def _sizes(member: Member, together: int) -> list[str]:
     return [
         f"data      {n} training and {len(data.y_test)} test points in {d} dimensions",
         f"memory    {arrays}, {together} runs together; {block} samples a block, "
-        f"from flow.block_mib = {flow.block_mib}",
+        f"by flow.block_mib",
         f"file      {len(member.saves)} rows, {member.num_snapshots} snapshots: about "
         f"{_size(kept)} each",
     ]
@@ -93,7 +94,7 @@ def _estimate(groups: list[list[Member]]) -> list[float]:
 def _trial(group: Group) -> tuple[float, float]:
     """Seconds a step and seconds a save, each once warm."""
     count = 1
-    while (taken := _time(lambda: group.advance(count))) < _TRIAL_SECONDS / 4:
+    while (taken := _time(lambda n=count: group.advance(n))) < _TRIAL_SECONDS / 4:
         count *= 2
     group.measure()
     return taken / count, _time(group.measure)

@@ -1,4 +1,4 @@
-"""From tasks to members: data loaded, "auto" a number, all that needs arrays checked."""
+"""From tasks to members: data loaded, "auto" a number, all that needs data checked."""
 
 import json
 from collections.abc import Sequence

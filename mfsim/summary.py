@@ -34,7 +34,9 @@ def _describe_run(path: Path) -> str:
             f"{rows} rows to step {int(last.step)}, t = {float(last.time):.4g}, "
             f"tau = {float(last.kernel_time):.4g}; last row:"
         )
-        lines += [f"  {_value(last[name])}" for name in sorted(last.data_vars)]
+        lines += [
+            f"  {_value(last[name])}" for name in sorted(map(str, last.data_vars))
+        ]
     lines += [f"  {name}: absent, {why}" for name, why in sorted(found.absent.items())]
     lines += [
         f"snapshots {name}: {dict(a.sizes)}" for name, a in found.snapshots.items()

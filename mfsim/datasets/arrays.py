@@ -1,6 +1,6 @@
 """The arrays that a dataset loads, and what must hold of them."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -12,12 +12,15 @@ _NDIM = {"x": 2, "y": 1}
 
 
 class Data(NamedTuple):
-    """Inputs, one a row, and scalar labels; float64; a test set may have no rows."""
+    """Inputs, one a row, and scalar labels; a test set may have no rows.
 
-    x_train: Float[np.ndarray, "n d"]
-    y_train: Float[np.ndarray, " n"]
-    x_test: Float[np.ndarray, "k d"]
-    y_test: Float[np.ndarray, " k"]
+    As loaded they are NumPy arrays in float64; a run makes JAX arrays of them.
+    """
+
+    x_train: Float[Any, "n d"]
+    y_train: Float[Any, " n"]
+    x_test: Float[Any, "k d"]
+    y_test: Float[Any, " k"]
 
 
 def check(data: Data) -> Data:

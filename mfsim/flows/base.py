@@ -24,7 +24,7 @@ class AbstractFlow(Component):
 
     network: eqx.AbstractVar[AbstractNetwork]
     loss: eqx.AbstractVar[AbstractLoss]
-    dataset: eqx.AbstractVar[AbstractDataset | None]
+    dataset: eqx.AbstractVar[AbstractDataset]
     temperature: eqx.AbstractVar[float]
 
     @abstractmethod
@@ -52,6 +52,10 @@ class AbstractFlow(Component):
     @abstractmethod
     def prior_std(self) -> PyTree:
         """Standard deviation of the prior, block by block."""
+
+    @abstractmethod
+    def mean_potential(self, state: PyTree) -> Float[Array, ""]:
+        """Mean over the particles of the prior's quadratic potential V_0."""
 
     @abstractmethod
     def predict(self, state: PyTree, x: Float[Array, "n d"]) -> Float[Array, " n"]:

@@ -1,5 +1,7 @@
 """Two-layer networks as interacting particles in the flow of loss + lambda KL."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +17,7 @@ from mfsim.networks import Neurons, TwoLayer
 
 
 class ParticleFlow(AbstractFlow):
-    """dtheta = (b - lambda theta/sigma^2) dt + sqrt(2 lambda) dB, one particle a neuron.
+    """dtheta = (b - lambda theta/sigma^2) dt + sqrt(2 lambda) dB for every neuron.
 
     b is -m times the gradient of the mean loss over the samples, so that time does not
     depend on the width; as m grows the law of the particles follows the Wasserstein
@@ -32,7 +34,7 @@ class ParticleFlow(AbstractFlow):
     """
 
     network: TwoLayer
-    dataset: AbstractDataset | None
+    dataset: AbstractDataset
     loss: AbstractLoss = SquaredError()
     temperature: float = real(0.0, at_least=0.0)
     block_mib: int = count(8)
@@ -48,13 +50,14 @@ class ParticleFlow(AbstractFlow):
         return jax.tree.map(lambda g: -self.network.width / x.shape[0] * g, total)
 
     def velocity(self, state: Neurons, batch: Batch) -> Neurons:
-        def decayed(force: Array | None, theta: Array, std: float) -> Array | None:
+        def decayed(force: Array | None, theta: Array, std: Any) -> Array | None:
             if force is None:
                 return None
             return force - self.temperature / std**2 * theta
 
-        force = self.force(state, batch)
-        return Neurons(*map(decayed, force, state, self.prior_std()))
+        blocks = zip(self.force(state, batch), state, self.prior_std(), strict=True)
+        w, u = (decayed(*block) for block in blocks)
+        return Neurons(w, u)  # type: ignore[arg-type]
 
     @property
     def noise_scale(self) -> Float[Array, ""]:
@@ -72,7 +75,7 @@ class ParticleFlow(AbstractFlow):
         return map_blocks(lambda x: self.network(state, x), (x,), block)
 
     def energy(self, state: Neurons, batch: Batch) -> Float[Array, ""]:
-        """Mean loss + lambda mean V_0: minus 1/m of its gradient's m-fold is velocity."""
+        """Mean loss + lambda mean V_0; the velocity is -m times its gradient."""
         x, y = batch
         risk = self.loss(self.predict(state, x), y).mean()
         return risk + self.temperature * self.mean_potential(state)

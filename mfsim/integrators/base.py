@@ -48,7 +48,7 @@ class AbstractIntegrator(Component):
 
 
 class AbstractStepper(AbstractIntegrator):
-    """A fixed-step integrator: step k moves by a force and by noise drawn from (key, k).
+    """A fixed step: step k moves by a force and by noise drawn from (key, k).
 
     With a `batch_size` the force is averaged over that many training points, drawn
     without replacement and reshuffled every epoch; points beyond the last whole batch
@@ -64,6 +64,7 @@ class AbstractStepper(AbstractIntegrator):
         theta: Float[Array, "..."],
         force: Float[Array, "..."],
         noise: Float[Array, "..."] | float,
+        step: float,
         temperature: float,
         std: float,
     ) -> Float[Array, "..."]:
@@ -108,9 +109,11 @@ class AbstractStepper(AbstractIntegrator):
         moving, frozen = eqx.partition(state, mask)
         std, _ = eqx.partition(flow.prior_std(), mask)
 
+        step: Any = self.step
+
         def update(*args: Any) -> Array:
             theta, force, noise, std = args
-            return self.update(theta, force, noise, flow.temperature, std)
+            return self.update(theta, force, noise, step, flow.temperature, std)
 
         return eqx.combine(jax.tree.map(update, moving, force, noise, std), frozen)
 

@@ -22,8 +22,8 @@ class ExponentialLangevin(AbstractStepper):
     step: float | Literal["auto"] = real(above=0.0)
     batch_size: int | None = count(None)
 
-    def update(self, theta, force, noise, temperature, std):
-        a = temperature * self.step / std**2
+    def update(self, theta, force, noise, step, temperature, std):
+        a = temperature * step / std**2
         weight = jnp.where(a > 0, -jnp.expm1(-a) / jnp.where(a > 0, a, 1), 1)
         spread = std * jnp.sqrt(-jnp.expm1(-2 * a))
-        return jnp.exp(-a) * theta + self.step * weight * force + spread * noise
+        return jnp.exp(-a) * theta + step * weight * force + spread * noise

@@ -24,8 +24,6 @@ class NoisyGD(AbstractStepper):
     step: float | Literal["auto"] = real(above=0.0)
     batch_size: int | None = count(None)
 
-    def update(self, theta, force, noise, temperature, std):
+    def update(self, theta, force, noise, step, temperature, std):
         velocity = force - temperature / std**2 * theta
-        return (
-            theta + self.step * velocity + jnp.sqrt(2 * temperature * self.step) * noise
-        )
+        return theta + step * velocity + jnp.sqrt(2 * temperature * step) * noise

@@ -11,7 +11,7 @@ from mfsim.flows import AbstractFlow
 
 _ITERATIONS = 16
 _SAFETY = 0.25
-"""H doubles on the way at alpha = 1: a quarter of the start's limit leaves a factor 2."""
+"""H doubles on the way at alpha = 1: a quarter of the limit leaves a factor 2."""
 _RELAXATION = 0.02
 """Largest lambda eta/sigma^2, for a bias of 1 % in Euler's stationary variance."""
 
@@ -43,7 +43,9 @@ def largest_eigenvalue(
 def stable_step(
     flow: AbstractFlow, state: PyTree, x: Float[Array, "n d"]
 ) -> Float[Array, ""]:
-    """The step in flow time, 2 n/(phi''_max alpha^2 lambda_max(H)), past which GD blows up.
+    """2 n/(phi''_max alpha^2 lambda_max(H)), past which gradient descent blows up.
+
+    Unit: flow time.
 
     Source: the linearised residual recursion of gradient descent, Lee et al. 2019.
     """

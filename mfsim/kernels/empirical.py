@@ -25,7 +25,8 @@ def tangent_kernel(
     Args:
         network: The two-layer network.
         params: Its neurons (w, u).
-        x, y: Left and right inputs, one a row; `y` is `x` unless given.
+        x: Left inputs, one a row.
+        y: Right inputs, likewise; `x` unless given.
 
     Returns:
         The kernel in float64 whatever JAX's flags say; symmetric positive
@@ -53,8 +54,8 @@ def tangent_kernel(
             lambda w, u: _block_terms(network, Neurons(w, u), x, right), (w, u), size
         )
         moves_w, moves_u = network.trainable_mask(params)
-        terms = [slope * (x @ right.T)] * moves_w + [value] * moves_u
-        return sum(terms) / len(u)
+        total = moves_w * slope * (x @ right.T) + moves_u * value
+        return total / len(u)
 
 
 def _block_terms(

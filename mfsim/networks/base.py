@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from typing import Any
 
+import equinox as eqx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
@@ -11,6 +12,8 @@ from mfsim.component import Component
 
 class AbstractNetwork(Component):
     """A scalar function of its input, with parameters held outside it."""
+
+    width: eqx.AbstractVar[int]
 
     @abstractmethod
     def init(self, key: Key[Array, ""], dim: int, dtype: DTypeLike = float) -> Any:
@@ -22,4 +25,4 @@ class AbstractNetwork(Component):
 
     @abstractmethod
     def trainable_mask(self, params: Any) -> Any:
-        """The tree of `params` with True where a block moves, False where it is frozen."""
+        """The tree of `params` with True where a block moves, False where frozen."""

@@ -67,8 +67,9 @@ class TwoLayer(AbstractNetwork):
         return self.alpha / self.width * (self.activation(x @ w.T) @ u)
 
     def trainable_mask(self, params: Neurons) -> Neurons:
-        return Neurons(self.trainable != "output", self.trainable != "input")
+        moves_w, moves_u = self.trainable != "output", self.trainable != "input"
+        return Neurons(moves_w, moves_u)  # type: ignore[arg-type]
 
     def prior_std(self) -> Neurons:
         """The standard deviations (sigma_w, sigma_u) of p_0, block by block."""
-        return Neurons(self.input_std, self.output_std)
+        return Neurons(self.input_std, self.output_std)  # type: ignore[arg-type]

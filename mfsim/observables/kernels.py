@@ -1,5 +1,7 @@
 """What the tangent kernel on the training points does."""
 
+from typing import Any
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
@@ -14,7 +16,8 @@ from mfsim.series import Series
 def _kernel(
     flow: AbstractFlow, data: Data, state: PyTree, points: int
 ) -> Float[Array, "n n"]:
-    return tangent_kernel(flow.network, state, data.x_train[:points])
+    network: Any = flow.network
+    return tangent_kernel(network, state, data.x_train[:points])
 
 
 class KernelDrift(AbstractObservable):
@@ -40,7 +43,7 @@ class KernelDrift(AbstractObservable):
             "kernel_drift_relative": Series(
                 "1",
                 "|H(p_t) - H(p_0)|_F/|H(p_0)|_F",
-                f"Frobenius norm of the change of the tangent kernel, relative, {where}.",
+                f"Relative Frobenius norm of that change of the kernel, {where}.",
             ),
         }
 

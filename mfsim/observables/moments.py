@@ -7,7 +7,7 @@ from mfsim.series import Series
 
 
 class OutputMoments(AbstractObservable):
-    """Mean and standard deviation of f over the training points: output_mean, output_std."""
+    """Mean and spread of f over the training points: output_mean, output_std."""
 
     def declare(self, flow, data):
         mean = Series("output", "E_S f", "Mean output over the training points.")

@@ -3,9 +3,9 @@
 docs/file_format.md describes the file path by path.
 """
 
+from mfsim.series import Series as Series
 from mfsim.storage.layout import FORMAT_VERSION as FORMAT_VERSION
 from mfsim.storage.layout import DataFile as DataFile
-from mfsim.storage.layout import Series as Series
 from mfsim.storage.recorder import Recorder as Recorder
 from mfsim.storage.sweep import open_sweep as open_sweep
 from mfsim.storage.sweep import write_sweep_table as write_sweep_table

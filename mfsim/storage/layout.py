@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from mfsim.errors import FormatError
+from mfsim.series import Series
 
 FORMAT_VERSION = 1
 STATUSES = ("running", "completed", "diverged", "interrupted", "failed")
@@ -20,27 +21,6 @@ MAX_DATA_BYTES = 16 * 2**20
 
 # HDF5 allows chunks below 4 GiB.
 _MAX_CHUNK_BYTES = 2**30
-
-
-@dataclass(frozen=True)
-class Series:
-    """What one recorded quantity is.
-
-    Attributes:
-        unit: Its unit; "1" for a pure number.
-        symbol: Its symbol in the papers.
-        description: One line for people.
-        dims: Names of the axes after the row axis.
-        shape: Lengths of these axes.
-        dtype: NumPy type of the stored values.
-    """
-
-    unit: str
-    symbol: str
-    description: str
-    dims: tuple[str, ...] = ()
-    shape: tuple[int, ...] = ()
-    dtype: str = "float64"
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import h5py
 import numpy as np
 
 from mfsim.errors import ConfigError, FormatError
+from mfsim.series import Series
 from mfsim.storage.layout import (
     FORMAT_VERSION,
     ROW_SERIES,
-    Series,
     dataset_at,
     group_at,
 )

@@ -8,11 +8,11 @@ from typing import Self
 import h5py
 import numpy as np
 
+from mfsim.series import Series
 from mfsim.storage import checkpoint as checkpoints
 from mfsim.storage.layout import (
     STATUSES,
     DataFile,
-    Series,
     group_at,
     kept_bytes,
     write_skeleton,

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 import h5py
 import numpy as np
 
+from mfsim.series import Series
 from mfsim.storage.layout import (
     ROW_SERIES,
     STATUSES,
-    Series,
     create_rows,
     dataset_at,
     group_at,

@@ -108,11 +108,14 @@ def test_noise_is_independent_across_steps_blocks_and_neurons(kind, key):
         assert_uncorrelated(one[:half], one[half:])
         assert_uncorrelated(one[1:], one[:-1])
     w, u = first
+    # Neither neuron by neuron nor number by number in the order they are drawn.
+    assert_uncorrelated(w.ravel()[:WIDTH], u)
     for i in range(DIM):
         assert_uncorrelated(w[:, i], u)
         assert_uncorrelated(w[:, i], w[:, i - 1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [NoisyGD, ExponentialLangevin])
 def test_without_force_and_temperature_nothing_moves(kind, key):
     start, state = run(kind(STEP), [5], key, free_flow(temperature=0.0))

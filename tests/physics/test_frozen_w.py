@@ -52,6 +52,7 @@ def simulate(integrator, flow, batch, start, stops, members, key):
     return states, [np.asarray(predict(state)) for state in states]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trainable", ["output", "input"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradient_descent_follows_beta(kind, trainable, key):
@@ -107,14 +108,14 @@ def test_long_runs_end_at_kernel_ridge_regression(kind, key):
     np.testing.assert_array_less(np.abs(modes.mean(axis=0)), error)
     # The regression is not the interpolation that temperature 0 would give.
     assert np.abs(exact.ridge() - exact.y).max() > 0.1
-    # Equipartition: a mode's variance is lambda n/2m if stiff and less if not. It is
-    # measured over SAMPLES modes; the step adds step * rate / 2 = 2.5 % at most.
+    # Their variances, n lambda/2m of a stiff mode, over SAMPLES modes; the step adds
+    # step * rate / 2 = 2.5 % at most.
     spread = np.sum(np.var(modes, axis=0, ddof=1) / variances)
     error = 5 * np.sqrt(2 / (MEMBERS - 1) / SAMPLES) + 0.025
     assert spread / SAMPLES == pytest.approx(1, abs=error)
-    assert variances.max() == pytest.approx(0.5 * SAMPLES / (2 * WIDTH), rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trainable", ["output", "input"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_frozen_block_keeps_its_bits(kind, trainable, key):

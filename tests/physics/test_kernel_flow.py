@@ -62,6 +62,7 @@ def test_outputs_move_along_the_kernel(activation, trainable, key):
     np.testing.assert_allclose(measured, expected, atol=1e-6 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [NoisyGD, ExponentialLangevin])
 def test_outputs_of_the_logistic_loss_move_along_the_kernel(kind, key):
     # df/dt = -(alpha^2/n) H phi' with phi' = -y/(1 + e^{yf}); bounds as above.
@@ -89,13 +90,14 @@ def test_largest_eigenvalue(trainable, key):
 def test_stable_step_of_the_logistic_loss_is_eight_times_larger(key):
     flow, (x, _), state = make(key)
     logistic, _, _ = make(key, loss=Logistic())
-    ratio = stable_step(logistic, state, x) / stable_step(flow, state, x)
+    step = jax.jit(stable_step)
+    ratio = step(logistic, state, x) / step(flow, state, x)
     assert float(ratio) == pytest.approx(8)
 
 
 def test_largest_eigenvalue_of_a_kernel_that_vanishes(key):
     flow, (x, _), state = make(key)
-    assert float(largest_eigenvalue(flow, state, jnp.zeros_like(x))) == 0
+    assert float(jax.jit(largest_eigenvalue)(flow, state, jnp.zeros_like(x))) == 0
 
 
 @pytest.mark.parametrize("kind", [NoisyGD, ExponentialLangevin])

@@ -273,6 +273,14 @@ def test_absurd_toml_is_refused(tmp_path, text):
     assert refusal(path).startswith("must be valid TOML: ")
 
 
+def test_names_and_paths_with_control_characters_are_refused(sample):
+    wrong = refusal(sample, {"flow.network": {"kind": "TwoLayer", "a\nb": 1}})
+    assert wrong.startswith("flow.network.a b is not a field of TwoLayer")
+    assert "a\\x00.npz' must be a path" in refusal(
+        sample, {"flow.dataset.path": "a\0.npz"}
+    )
+
+
 def test_top_level_refusals(sample):
     sample.write_text("sede = 1\n" + SAMPLE)
     legal = (
@@ -308,8 +316,8 @@ def test_ranges_of_whole_numbers_are_rounded():
     sweep = axis(WIDTH, spaced(64, 1024, 5, "log"))
     assert values(sweep, "width") == [64, 128, 256, 512, 1024]
     assert all(type(p.experiment.flow.network.width) is int for p in sweep.points)
-    batches = axis("integrator.batch_size", spaced(1, 4, 3))
-    assert values(batches, "batch_size") == [1, 2, 4]
+    batches = axis("integrator.batch_size", spaced(1, 6, 3))
+    assert values(batches, "batch_size") == [1, 4, 6]
 
 
 def test_joined_paths_take_one_value():

@@ -1,0 +1,149 @@
+"""Groups, programs and members: what is shared, what is compiled, what is equal."""
+
+import numpy as np
+import pytest
+
+import mfsim
+from mfsim.ensemble import run_all
+from mfsim.flows import ParticleFlow
+from mfsim.grouping import group_size
+from mfsim.integrators.stability import round_down
+from mfsim.sweep import Point, Sweep
+
+ALPHAS = (1.0, 2.0, 4.0)
+SEEDS = (0, 1)
+
+
+def experiment(alpha=2.0, seed=0, saves=3, step=0.02, dtype="float32"):
+    """A small run whose 30 steps take no time."""
+    dataset = mfsim.datasets.SphereTeacher(dim=3, num_train=12, num_test=5)
+    return mfsim.Experiment(
+        flow=ParticleFlow(
+            network=mfsim.TwoLayer(width=16, alpha=alpha),
+            dataset=dataset,
+            temperature=1e-3,
+        ),
+        integrator=mfsim.ExponentialLangevin(step=step),
+        schedule=mfsim.Schedule(num_steps=30, saves=saves, snapshots=2),
+        seed=seed,
+        dtype=dtype,
+    )
+
+
+def sweep(saves=3):
+    """The product of ALPHAS and SEEDS."""
+    points = tuple(
+        Point(
+            experiment(alpha, seed, saves),
+            {"alpha": i, "seed": j},
+            {"alpha": alpha, "seed": seed},
+        )
+        for i, alpha in enumerate(ALPHAS)
+        for j, seed in enumerate(SEEDS)
+    )
+    coords = {"alpha": ("alpha",), "seed": ("seed",)}
+    return Sweep("sweep", {"alpha": len(ALPHAS), "seed": len(SEEDS)}, coords, points)
+
+
+def last_state(trajectory):
+    return trajectory.snapshots["neurons"].isel(step=-1).values
+
+
+def test_a_sweep_traces_the_force_as_often_as_a_single_run(tmp_path, monkeypatch):
+    count = 0
+    force = ParticleFlow.force
+
+    def counted(self, state, batch):
+        nonlocal count
+        count += 1
+        return force(self, state, batch)
+
+    monkeypatch.setattr(ParticleFlow, "force", counted)
+    mfsim.run(experiment(), tmp_path / "one.h5")
+    single, count = count, 0
+    mfsim.run(sweep(), tmp_path / "sweep")
+    # A vmapped loop is traced once more, to find out what its members share.
+    assert 0 < count <= 2 * single
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweep")
+    return folder, mfsim.run(sweep(), folder)
+
+
+def test_a_sweep_equals_its_runs_one_by_one(swept, tmp_path):
+    folder, dataset = swept
+    for i, alpha in enumerate(ALPHAS):
+        alone = mfsim.run(experiment(alpha, seed=1), tmp_path / f"{alpha}.h5")
+        together = dataset.isel(alpha=i, seed=1)
+        run_id = str(together.run_id.values)
+        state = last_state(mfsim.open(folder / f"{run_id}.h5"))
+        # 30 steps, each rounding entries of size 1 within 6e-8 in another order.
+        np.testing.assert_allclose(last_state(alone), state, atol=30 * 6e-8 * 4)
+        risk = together.train_risk.values
+        np.testing.assert_allclose(risk, alone.series.train_risk.values, rtol=1e-5)
+
+
+def test_a_sweep_lies_on_its_axes(swept):
+    _, dataset = swept
+    assert dict(dataset.sizes) == {"alpha": 3, "seed": 2, "save": 3}
+    assert dataset.alpha.values.tolist() == list(ALPHAS)
+    assert (dataset.status == "completed").all()
+
+
+def test_points_that_differ_in_alpha_share_start_and_seeds_do_not(swept):
+    folder, dataset = swept
+    starts = [
+        mfsim.open(folder / f"{run_id}.h5").snapshots["neurons"].isel(step=0).values
+        for run_id in dataset.run_id.values[:2].ravel()
+    ]
+    np.testing.assert_array_equal(starts[0], starts[2])
+    assert not np.array_equal(starts[0], starts[1])
+
+
+def test_states_do_not_depend_on_the_save_cadence(tmp_path):
+    few = mfsim.run(experiment(saves=2), tmp_path / "few.h5")
+    many = mfsim.run(experiment(saves=31), tmp_path / "many.h5")
+    np.testing.assert_array_equal(last_state(few), last_state(many))
+    assert many.series.sizes["step"] == 31
+
+
+def test_the_file_has_the_precision_of_the_run(tmp_path):
+    single = mfsim.run(experiment(), tmp_path / "32.h5")
+    double = mfsim.run(experiment(dtype="float64"), tmp_path / "64.h5")
+    assert single.snapshots["neurons"].dtype == np.float32
+    assert double.snapshots["neurons"].dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("sizes", "workers", "size"),
+    [([9, 9, 9, 9], 2, 9), ([9], 2, 3), ([8], 2, 4), ([7, 1, 1], 2, 1), ([4], 1, 4)],
+)
+def test_group_sizes_are_those_of_the_least_rounds(sizes, workers, size):
+    # Rounds x (members + 1 for the noise): [9] on 2: 1x10, 2x4, 5x2; [8]: 9, 5, 6, 8.
+    assert group_size(sizes, workers) == size
+
+
+@pytest.mark.parametrize(
+    ("value", "rounded"),
+    [(0.999, 0.99), (1.0, 1.0), (123.4, 120.0), (0.0345, 0.034), (9.99e-7, 9.9e-7)],
+)
+def test_auto_steps_are_rounded_down_to_two_digits(value, rounded):
+    assert round_down(value) == rounded
+
+
+def test_auto_is_a_number_in_the_file_and_repeats_the_run(tmp_path):
+    auto = mfsim.run(experiment(step="auto"), tmp_path / "auto.h5")
+    step = auto.config["integrator"]["step"]
+    again = mfsim.run(experiment(step=step), tmp_path / "again.h5")
+    np.testing.assert_array_equal(last_state(auto), last_state(again))
+
+
+def test_divergence_keeps_the_rows_and_names_a_stable_step(tmp_path):
+    (outcome,) = run_all(experiment(step=1e4, saves=31), tmp_path / "bad.h5")
+    found = mfsim.open(tmp_path / "bad.h5")
+    assert outcome.status == found.status == "diverged"
+    assert found.series.sizes["step"] >= 1
+    assert np.isfinite(found.series.train_risk.values).all()
+    assert "integrator.step must be below" in outcome.message
