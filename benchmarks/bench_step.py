@@ -1,13 +1,12 @@
 """What does a step of noisy gradient descent cost, and how near is that to the least?
 
-    python benchmarks/bench_step.py [--quick]
+    python benchmarks/bench_step.py [--quick] [--cpu-time]
 
 Contenders go through time from the same start; the limit is the unavoidable work at the
 best rates measured in the same rounds: GEMM flops at NumPy's rate, the activation in
 cache, the normals at the fastest generator.
 """
 
-import argparse
 import math
 from typing import Any
 
@@ -155,13 +154,13 @@ def disagreement(size: tuple[int, int, int]) -> float:
     )
 
 
-def bench_size(size: tuple[int, int, int], repeats: int) -> dict:
+def bench_size(size: tuple[int, int, int], **options: Any) -> dict:
     """One size: everyone's steps and the limit, in the same rounds."""
     contenders = step_contenders(peers.problem(*size), peers.Reals())
     baseline = _BASELINE if _BASELINE in contenders else "jax.grad, Python loop"
     on_cpu = jax.default_backend() == "cpu"
     parts = limit_contenders(*size) if on_cpu else {}
-    timings = harness.race(contenders | parts, repeats=repeats)
+    timings = harness.race(contenders | parts, **options)
     if on_cpu:
         timings["limit"] = limit(timings)
     table = harness.summarise(timings, baseline)
@@ -173,10 +172,10 @@ def bench_size(size: tuple[int, int, int], repeats: int) -> dict:
     return {"size": size, "baseline": baseline, "contenders": table}
 
 
-def bench_noise(shape: tuple[int, int], repeats: int) -> dict:
+def bench_noise(shape: tuple[int, int], **options: Any) -> dict:
     """The noise alone."""
     contenders = {"mfsim": normals(shape, ours=True), "jax": normals(shape, ours=False)}
-    table = harness.summarise(harness.race(contenders, repeats=repeats), "jax")
+    table = harness.summarise(harness.race(contenders, **options), "jax")
     for row in table.values():
         row["giga_normals_per_second"] = math.prod(shape) / row["min"] / 1e9
     harness.show("normals {} x {} in a loop".format(*shape), table, "jax")
@@ -188,19 +187,20 @@ def bench_noise(shape: tuple[int, int], repeats: int) -> dict:
 
 def main() -> None:
     """Race at all sizes, or at the first two."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = harness.arguments(__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="the two smallest sizes")
-    quick = parser.parse_args().quick
+    given = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
     error = disagreement(SIZES[0])
     print(f"largest disagreement without noise: {error:.1e}")
+    options = {"min_seconds": 0.05, "cpu_time": given.cpu_time}
     cases: list[dict] = [{"disagreement": error}]
-    cases += [bench_noise(shape, 7) for shape in ((10, 1_000), (32, 10_000))]
-    for size, repeats in list(zip(SIZES, (9, 7, 4, 3), strict=True))[
-        : 2 if quick else 4
-    ]:
-        cases.append(bench_size(size, repeats))
-    harness.write("step", cases)
+    for shape in (10, 1_000), (32, 10_000):
+        cases.append(bench_noise(shape, repeats=20, **options))
+    sizes = list(zip(SIZES, (30, 15, 5, 3), strict=True))
+    for size, repeats in sizes[:2] if given.quick else sizes:
+        cases.append(bench_size(size, repeats=repeats, **options))
+    harness.write("step", cases, cpu_time=given.cpu_time)
 
 
 if __name__ == "__main__":

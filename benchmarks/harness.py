@@ -4,6 +4,7 @@ Absolute times do not carry over from one machine or hour to another; ratios of 
 taken in the same rounds do.
 """
 
+import argparse
 import datetime
 import json
 import math
@@ -24,12 +25,6 @@ _PAUSE = 0.05
 """Seconds between turns, for the idle threads of one library to stop spinning."""
 
 
-class Untimed(NamedTuple):
-    """What a contender returns to have seconds, of compiling say, left out."""
-
-    seconds: float
-
-
 class Timing(NamedTuple):
     """Seconds of a contender: its first call, and a unit of work in every round."""
 
@@ -42,6 +37,7 @@ def race(
     *,
     repeats: int = 7,
     min_seconds: float = 0.2,
+    cpu_time: bool = False,
 ) -> dict[str, Timing]:
     """Time the contenders in turns A B C A B C, after each has compiled and warmed up.
 
@@ -49,14 +45,29 @@ def race(
         contenders: Each does `count` units of work and returns what to wait for.
         repeats: Rounds.
         min_seconds: Least time of a turn, which sets its count.
+        cpu_time: Count the seconds of this process instead of the wall clock's: on one
+            core of a machine that others use, the steadier measure.
     """
-    first = {name: _seconds(work, 1) for name, work in contenders.items()}
-    counts = {name: _count(work, min_seconds) for name, work in contenders.items()}
+    clock = time.process_time if cpu_time else time.perf_counter
+
+    def seconds(work: Callable[[int], Any], count: int) -> float:
+        began = clock()
+        jax.block_until_ready(work(count))
+        return clock() - began
+
+    def calibrated(work: Callable[[int], Any]) -> int:
+        count = 1
+        while min_seconds and (taken := seconds(work, count)) < min_seconds:
+            count = math.ceil(count * min(20, 1.2 * min_seconds / taken))
+        return count
+
+    first = {name: seconds(work, 1) for name, work in contenders.items()}
+    counts = {name: calibrated(work) for name, work in contenders.items()}
     rounds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(repeats):
         for name, work in contenders.items():
             time.sleep(_PAUSE)
-            rounds[name].append(_seconds(work, counts[name]) / counts[name])
+            rounds[name].append(seconds(work, counts[name]) / counts[name])
     return {name: Timing(first[name], rounds[name]) for name in contenders}
 
 
@@ -89,14 +100,26 @@ def show(title: str, table: Mapping[str, Mapping[str, float]], baseline: str) ->
         print(f"{name:34}{times}  {row['ratio']:.2f} ({low:.2f} to {high:.2f})")
 
 
-def write(bench: str, cases: list[dict]) -> Path:
+def arguments(description: str) -> argparse.ArgumentParser:
+    """The options that every benchmark takes."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(
+        "--cpu-time",
+        action="store_true",
+        help="count CPU seconds; run on one core, for a machine that others use",
+    )
+    return parser
+
+
+def write(bench: str, cases: list[dict], **conditions: Any) -> Path:
     """Keep cases, versions and the machine under results/<date>-<device>-<bench>."""
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     machine = describe_machine()
     device = machine["gpu"] or machine["cpu"]
     slug = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
     path = _RESULTS / f"{date}-{slug}-{bench}.json"
-    record = {"date": date, "machine": machine, "versions": _versions(), "cases": cases}
+    record = {"date": date, "machine": machine, "versions": _versions()}
+    record |= {"conditions": conditions, "cases": cases}
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(record, indent=1) + "\n")
     print(f"\nwrote {path.name}")
@@ -117,22 +140,6 @@ def describe_machine() -> dict[str, Any]:
         "gpu": None if device.platform == "cpu" else device.device_kind,
         "load": round(os.getloadavg()[0], 1),
     }
-
-
-def _seconds(work: Callable[[int], Any], count: int) -> float:
-    began = time.perf_counter()
-    result = work(count)
-    if isinstance(result, Untimed):
-        return time.perf_counter() - began - result.seconds
-    jax.block_until_ready(result)
-    return time.perf_counter() - began
-
-
-def _count(work: Callable[[int], Any], min_seconds: float) -> int:
-    count = 1
-    while min_seconds and (taken := _seconds(work, count)) < min_seconds:
-        count = math.ceil(count * min(20, 1.2 * min_seconds / taken))
-    return count
 
 
 def _versions() -> dict[str, str]:

@@ -1,9 +1,10 @@
 """Train a two-layer network on handwritten digits and see how far it moves.
 
-    f(x) = (alpha/m) sum_j u_j tanh(w_j.x),    dtheta = -m grad L dt + noise of strength lambda
+    f(x) = (alpha/m) sum_j u_j tanh(w_j.x)
+    dtheta = -(m grad L + lambda theta/sigma^2) dt + sqrt(2 lambda) dB,  theta = (w, u)
 
-alpha = 1 is the mean-field regime, alpha = sqrt(m) the kernel regime. Writes a run's file
-and a picture; takes about 10 s on 2 cores:
+alpha = 1 is the mean-field regime, alpha = sqrt(m) the kernel regime. Writes a run's
+file and a picture; takes about 8 s on 2 cores:
 
     python examples/quickstart.py [FOLDER]        # FOLDER is runs unless given
 """

@@ -2,7 +2,7 @@
 
     f(x) = (alpha/m) sum_j u_j h(w_j.x):  the larger alpha, the less the neurons move
 
-Writes a folder with one file a point and sweep.csv; takes about 15 s on 2 cores:
+Writes a folder with one file a point and sweep.csv; takes about 13 s on 2 cores:
 
     python examples/read_sweep.py [FOLDER]        # FOLDER is runs unless given
 """
@@ -31,15 +31,17 @@ sweep = mfsim.load(config, changes)
 points = mfsim.run(sweep, folder, overwrite=True)
 
 # Results: swept axes are dimensions, `save` counts the rows.
-print(f"axes {dict(points.status.sizes)}, all {set(points.status.values.flat)}")
+done = int((points.status == "completed").sum())
+print(f"axes {dict(points.status.sizes)}; {done} of {points.status.size} completed")
 final = points[["train_risk", "displacement_relative", "kernel_drift_relative"]]
 final = final.isel(save=-1)
+mean = final.mean("seed")
 error = final.std("seed", ddof=1) / final.sizes["seed"] ** 0.5
-for name in final:
-    print(f"\n{name}: mean over seeds, standard error")
-    for alpha in final.alpha:
-        mean, std = (float(part[name].sel(alpha=alpha)) for part in (final.mean("seed"), error))
-        print(f"  alpha = {float(alpha):6.2f}   {mean:.4f} +- {std:.4f}")
+print("\nalpha: mean over the seeds +- standard error of")
+print(f"{'':8}" + "".join(f"{name:>24}" for name in final))
+for i, alpha in enumerate(final.alpha.values):
+    cells = (f"{mean[k].values[i]:.4f} +- {error[k].values[i]:.4f}" for k in final)
+    print(f"{alpha:8.2f}" + "".join(f"{cell:>24}" for cell in cells))
 
 # A point's file is netCDF to plain xarray, without mfsim.
 first = str(points.run_id.isel(alpha=0, seed=0).values)

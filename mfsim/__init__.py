@@ -7,8 +7,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mfsim import activations as activations
+    from mfsim import component as component
     from mfsim import datasets as datasets
     from mfsim import kernels as kernels
+    from mfsim import losses as losses
+    from mfsim import observables as observables
     from mfsim.activations import Erf as Erf
     from mfsim.activations import Identity as Identity
     from mfsim.activations import Relu as Relu
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
     from mfsim.activations import Softplus as Softplus
     from mfsim.activations import Tanh as Tanh
     from mfsim.config import load as load
+    from mfsim.config import load_table as load_table
     from mfsim.ensemble import run as run
     from mfsim.errors import ConfigError as ConfigError
     from mfsim.errors import Diverged as Diverged
@@ -36,7 +41,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "mfsim.activations": ("Erf", "Identity", "Relu", "Sigmoid", "Softplus", "Tanh"),
-    "mfsim.config": ("load",),
+    "mfsim.config": ("load", "load_table"),
     "mfsim.ensemble": ("run",),
     "mfsim.errors": ("ConfigError", "Diverged", "FormatError", "MfsimError"),
     "mfsim.experiment": ("Experiment", "Schedule"),
@@ -48,7 +53,7 @@ _HOMES = {
     "mfsim.sweep": ("Sweep",),
 }
 _WHERE = {name: home for home, names in _HOMES.items() for name in names}
-_PACKAGES = ("datasets", "kernels", "observables")
+_PACKAGES = ("activations", "component", "datasets", "kernels", "losses", "observables")
 
 __all__ = [*sorted(_WHERE), *_PACKAGES, "open"]
 

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import xarray as xr
 
-from mfsim.errors import ConfigError, MfsimError
+from mfsim.errors import ConfigError, Diverged, MfsimError
 from mfsim.experiment import Experiment
 from mfsim.group import Group
 from mfsim.grouping import make_groups
@@ -204,6 +204,7 @@ def run(
 
     Raises:
         ConfigError: If it cannot be run; nothing is written then.
+        Diverged: If a single experiment diverges; what it had is kept.
         MfsimError: If a run fails on the way; what it had is kept.
     """
     outcomes = run_all(
@@ -217,7 +218,11 @@ def run(
     for outcome in outcomes:
         if outcome.status == "failed":
             raise MfsimError(f"{outcome.task.path}: {outcome.message}")
-    return open_trajectory(out) if isinstance(what, Experiment) else open_sweep(out)
+    if not isinstance(what, Experiment):
+        return open_sweep(out)
+    if outcomes[0].status == "diverged":
+        raise Diverged(f"{out}: {outcomes[0].message}")
+    return open_trajectory(out)
 
 
 def run_all(what: Experiment | Sweep, out: Path, **options: Any) -> list[Outcome]:

@@ -62,6 +62,11 @@ class Schedule(Component):
         if self.stop is not None:
             self.stop_rule()
 
+    @property
+    def longest(self) -> float:
+        """The longest step that makes sense: the horizon, if there is one."""
+        return self.horizon or math.inf
+
     def total_steps(self, step: float) -> int:
         """Steps of size `step`, in the schedule's unit, that reach the horizon."""
         if self.horizon is None:

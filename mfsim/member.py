@@ -21,7 +21,7 @@ from mfsim.series import Series
 from mfsim.storage import Recorder
 
 _CHECKPOINT_SECONDS = 5.0
-_EXPLODED = 1e3
+_EXPLODED = 100.0
 """A risk so many times the start's is no training any more."""
 
 STABLE_STEP = Series(
@@ -185,15 +185,23 @@ class Member:
 
     def _watch_stability(self, step: int, row: dict[str, np.ndarray]) -> None:
         self._stable_step = float(row["stable_step"])
+        if not np.isfinite(self._stable_step) and not self.message:
+            self._warn(
+                f"the tangent kernel is zero at step {step}: no neuron responds to any "
+                "training input and nothing moves any more; take a smaller step."
+            )
         if self.experiment.flow_step > self._stable_step:
             self._past_limit += 1
         if self._past_limit == 1 and not self.message:
-            self.message = (
+            self._warn(
                 f"step {self.experiment.flow_step:.2g} in flow time is past the stable "
                 f"{self._stable_step:.2g} that H(p_t) allows at step {step}; results "
                 "from there on may be of another solution, take a smaller step."
             )
-            self._recorder.warn(self.message)
+
+    def _warn(self, message: str) -> None:
+        self.message = message
+        self._recorder.warn(message)
 
 
 def declare(experiment: Experiment, data: Data) -> dict[str, Series | str]:

@@ -66,9 +66,24 @@ def resolve(experiment: Experiment, data: Data) -> Experiment:
             f"got {batch}."
         )
     if experiment.integrator.step != "auto":
-        return experiment
+        return _check_step(experiment)
     step = _auto_step(experiment, data) * experiment.time_rate
-    return experiment.with_step(round_down(step))
+    if not 0 < step < float("inf"):
+        raise ConfigError(
+            "integrator.step must be a number here, got 'auto', but the tangent kernel "
+            "on the training inputs is zero and sets no limit."
+        )
+    return experiment.with_step(min(round_down(step), experiment.schedule.longest))
+
+
+def _check_step(experiment: Experiment) -> Experiment:
+    step, longest = float(experiment.integrator.step), experiment.schedule.longest
+    if step > longest:
+        raise ConfigError(
+            f"integrator.step must be at most schedule.horizon = {longest:g}, "
+            f"got {step:g}."
+        )
+    return experiment
 
 
 _limit = eqx.filter_jit(stable_step)

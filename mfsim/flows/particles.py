@@ -64,7 +64,7 @@ class ParticleFlow(AbstractFlow):
         return jnp.sqrt(2 * self.temperature)
 
     @property
-    def kernel_rate(self) -> float:
+    def kernel_rate(self) -> Any:
         return self.network.alpha**2
 
     def prior_std(self) -> Neurons:

@@ -117,9 +117,7 @@ class AbstractStepper(AbstractIntegrator):
 
         return eqx.combine(jax.tree.map(update, moving, force, noise, std), frozen)
 
-    def _batch(
-        self, data: Batch, key: Array, k: Array, order: Any
-    ) -> tuple[Batch, Any]:
+    def _batch(self, data: Batch, key: Array, k: Array, order: Any) -> tuple[Any, Any]:
         if self.batch_size is None:
             return data, order
         per_epoch = data[0].shape[0] // self.batch_size

@@ -54,7 +54,7 @@ def tangent_kernel(
             lambda w, u: _block_terms(network, Neurons(w, u), x, right), (w, u), size
         )
         moves_w, moves_u = network.trainable_mask(params)
-        total = moves_w * slope * (x @ right.T) + moves_u * value
+        total = float(moves_w) * slope * (x @ right.T) + float(moves_u) * value
         return total / len(u)
 
 
@@ -63,4 +63,4 @@ def _block_terms(
 ) -> tuple[Array, Array]:
     h_x, dh_x = network.activation.value_and_derivative(x @ neurons.w.T)
     h_y, dh_y = network.activation.value_and_derivative(y @ neurons.w.T)
-    return h_x @ h_y.T, (dh_x * jnp.square(neurons.u)) @ dh_y.T
+    return h_x @ h_y.T, (dh_x * jnp.square(neurons.u)[None, :]) @ dh_y.T

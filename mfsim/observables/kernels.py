@@ -43,7 +43,8 @@ class KernelDrift(AbstractObservable):
             "kernel_drift_relative": Series(
                 "1",
                 "|H(p_t) - H(p_0)|_F/|H(p_0)|_F",
-                f"Relative Frobenius norm of that change of the kernel, {where}.",
+                "Frobenius norm of the change of the tangent kernel since the start, "
+                f"over that of the kernel there, {where}.",
             ),
         }
 

@@ -29,7 +29,10 @@ class Displacement(AbstractObservable):
                 "Root mean square distance of the neurons from their start.",
             ),
             "displacement_relative": Series(
-                "1", "d_t/|theta_0|", "The same over the root mean square |theta_0|."
+                "1",
+                "d_t/|theta_0|",
+                "Root mean square distance of the neurons from their start, over their "
+                "root mean square size there.",
             ),
         }
 

@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from mfsim.activations import Tanh
+from mfsim.datasets import Digits
 from mfsim.flows import ParticleFlow
 from mfsim.integrators import ExponentialLangevin, NoisyGD
 from mfsim.networks import Neurons, TwoLayer
@@ -29,7 +30,7 @@ def free_flow(temperature=TEMPERATURE, antithetic=False):
         output_std=STD.u,
         antithetic=antithetic,
     )
-    return ParticleFlow(network, None, temperature=temperature)
+    return ParticleFlow(network, Digits(), temperature=temperature)
 
 
 def run(integrator, stops, key, flow=None):

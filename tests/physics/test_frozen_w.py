@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mfsim.activations import Identity, Tanh
+from mfsim.datasets import Digits
 from mfsim.flows import ParticleFlow
 from mfsim.integrators import ExponentialLangevin, NoisyGD
 from mfsim.networks import TwoLayer
@@ -32,7 +33,7 @@ def make(trainable, temperature, key):
     x_key, y_key, start_key = jax.random.split(key, 3)
     x = jax.random.normal(x_key, (SAMPLES, DIM))
     y = jax.random.normal(y_key, (SAMPLES,))
-    flow = ParticleFlow(network, None, temperature=temperature)
+    flow = ParticleFlow(network, Digits(), temperature=temperature)
     start = flow.init(start_key, DIM)
     x_, w, u = (np.asarray(a) for a in (x, *start))
     h = np.tanh(x_ @ w.T)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mfsim.activations import Identity
+from mfsim.datasets import Digits
 from mfsim.flows import ParticleFlow
 from mfsim.integrators import ExponentialLangevin, NoisyGD
 from mfsim.kernels import tangent_kernel
@@ -39,7 +40,7 @@ def make_flow(exact):
         input_std=exact.input_std,
         output_std=exact.output_std,
     )
-    return ParticleFlow(network, None, temperature=exact.temperature)
+    return ParticleFlow(network, Digits(), temperature=exact.temperature)
 
 
 def second_moments(states):

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mfsim.activations import Erf, Identity, Relu, Sigmoid, Softplus, Tanh
+from mfsim.datasets import Digits
 from mfsim.flows import ParticleFlow
 from mfsim.integrators import ExponentialLangevin, NoisyGD
 from mfsim.integrators.stability import (
@@ -32,7 +33,7 @@ def make(key, activation=None, trainable="both", loss=None, alpha=3.0):
     x_key, start_key = jax.random.split(key)
     x = jax.random.normal(x_key, (N, DIM))
     y = jnp.where(jnp.arange(N) % 2 == 0, 1.0, -1.0)
-    flow = ParticleFlow(network, None, loss or SquaredError())
+    flow = ParticleFlow(network, Digits(), loss or SquaredError())
     return flow, (x, y), flow.init(start_key, DIM)
 
 
@@ -120,7 +121,7 @@ def test_stable_step_parts_convergence_from_growth(kind, key):
 
 def make_flow(alpha, temperature, input_std=1.0):
     network = TwoLayer(width=4, alpha=alpha, input_std=input_std, output_std=2.0)
-    return ParticleFlow(network, None, temperature=temperature)
+    return ParticleFlow(network, Digits(), temperature=temperature)
 
 
 @pytest.mark.parametrize(

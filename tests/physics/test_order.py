@@ -12,6 +12,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from mfsim.activations import Tanh
+from mfsim.datasets import Digits
 from mfsim.flows import ParticleFlow
 from mfsim.integrators import ExponentialLangevin, NoisyGD
 from mfsim.networks import TwoLayer
@@ -40,7 +41,9 @@ def update_coefficients(integrator, exact):
 
     def parts(std):
         return [
-            integrator.update(*map(jnp.asarray, unit), exact.temperature, std)
+            integrator.update(
+                *map(jnp.asarray, unit), integrator.step, exact.temperature, std
+            )
             for unit in np.eye(3)
         ]
 
@@ -96,7 +99,7 @@ def gradient_flow(network, x, y, start, horizon):
 @pytest.mark.parametrize("kind", KINDS)
 def test_order_of_the_loop_at_temperature_zero(kind, key):
     network = TwoLayer(width=32, alpha=2.0, activation=Tanh())
-    flow = ParticleFlow(network, None)
+    flow = ParticleFlow(network, Digits())
     x_key, y_key, start_key = jax.random.split(key, 3)
     batch = jax.random.normal(x_key, (6, 3)), jax.random.normal(y_key, (6,))
     start = flow.init(start_key, 3)

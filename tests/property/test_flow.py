@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mfsim.activations import Erf, Identity, Relu, Sigmoid, Softplus, Tanh
 from mfsim.blocks import block_size, map_blocks, sum_blocks
-from mfsim.datasets import Data
+from mfsim.datasets import Data, Digits
 from mfsim.flows import ParticleFlow
 from mfsim.integrators import ExponentialLangevin, NoisyGD
 from mfsim.kernels import tangent_kernel
@@ -49,7 +49,9 @@ def make_flow(
         input_std=0.8,
         output_std=1.3,
     )
-    return ParticleFlow(network, None, loss or SquaredError(), temperature, **options)
+    return ParticleFlow(
+        network, Digits(), loss or SquaredError(), temperature, **options
+    )
 
 
 def make_state(seed, m=M):
@@ -258,7 +260,7 @@ def test_a_flow_in_blocks_is_the_flow(trainable):
 
     def results(block_mib):
         network = TwoLayer(width=m, alpha=2.0, trainable=trainable)
-        flow = ParticleFlow(network, None, temperature=0.2, block_mib=block_mib)
+        flow = ParticleFlow(network, Digits(), temperature=0.2, block_mib=block_mib)
         plan = flow.plan(Data(x, y, x, y), jnp.float64)
         assert (plan["samples_per_block"] < n) == (block_mib == 1)
         return jax.jit(
@@ -390,7 +392,7 @@ def batches_of(kind, n, batch_size, steps, key):
     moves the i-th column of the weights if and only if it uses point i.
     """
     network = TwoLayer(width=4, activation=Identity(), trainable="input")
-    flow = ParticleFlow(network, None)
+    flow = ParticleFlow(network, Digits())
     integrator = kind(0.1, batch_size)
     batch = jnp.eye(n), jnp.arange(1.0, n + 1)
     carry = integrator.init(flow, network.init(jax.random.key(0), n))

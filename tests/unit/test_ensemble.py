@@ -147,3 +147,15 @@ def test_divergence_keeps_the_rows_and_names_a_stable_step(tmp_path):
     assert found.series.sizes["step"] >= 1
     assert np.isfinite(found.series.train_risk.values).all()
     assert "integrator.step must be below" in outcome.message
+    with pytest.raises(mfsim.Diverged, match=r"integrator\.step must be below"):
+        mfsim.run(experiment(step=1e4), tmp_path / "single.h5")
+
+
+def test_members_together_equal_members_one_by_one(swept, tmp_path, monkeypatch):
+    _, one_by_one = swept
+    monkeypatch.setattr("mfsim.blocks.on_cpu", lambda: False)
+    monkeypatch.setattr("mfsim.group.on_cpu", lambda: False)
+    together = mfsim.run(sweep(), tmp_path / "together")
+    for name in ("train_risk", "displacement"):
+        # 30 steps whose sums over 16 neurons round within 6e-8 in another order.
+        np.testing.assert_allclose(together[name], one_by_one[name], rtol=1e-4)

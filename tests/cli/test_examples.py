@@ -1,0 +1,231 @@
+"""Every example and every config runs, without a warning, and does what it says.
+
+Each runs in a process of its own, as a user runs it; long ones are shortened by --set.
+"""
+
+import csv
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray
+from scipy.optimize import root
+
+import mfsim
+from mfsim.component import kinds
+from mfsim.observables import AbstractObservable
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "configs").glob("*.toml"))
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+MFSIM = ["-c", "from mfsim.cli import main; main()"]
+
+
+def python(*args: str | Path) -> str:
+    """What a process says, warnings being errors."""
+    command = [sys.executable, "-W", "error", *map(str, args)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def run_config(name: str, out: Path, *overrides: str) -> Path:
+    """The file or folder that `mfsim run` makes of a config."""
+    config = ROOT / "configs" / f"{name}.toml"
+    changes = [part for line in overrides for part in ("--set", line)]
+    python(*MFSIM, "run", config, "--out", out, "--quiet", *changes)
+    return out / name
+
+
+def example(name: str, out: Path) -> str:
+    return python(ROOT / "examples" / f"{name}.py", out)
+
+
+@pytest.mark.parametrize("path", CONFIGS + EXAMPLES, ids=lambda path: path.name)
+def test_file_says_how_to_run_it_and_is_run_here(path: Path) -> None:
+    text = path.read_text()
+    config = path.suffix == ".toml"
+    assert ("mfsim run configs/" if config else "python examples/") + path.name in text
+    call = rf'\(\s*"{path.stem}",\s*tmp_path'
+    assert re.search(call, Path(__file__).read_text()), "write a test of it below"
+    if not config:
+        assert re.search(r"akes about \d+ s on 2 cores", text)
+        assert len(text.splitlines()) <= 60
+        for section in ("Parameters", "Problem", "Run", "Results"):
+            assert f"\n# {section}" in text
+
+
+@pytest.mark.slow
+def test_single_run_records_all_that_can_be(tmp_path: Path) -> None:
+    path = run_config("single_run", tmp_path, "schedule.horizon=300")
+    run = mfsim.open(path.with_suffix(".h5"))
+    recorded = {table["kind"] for table in run.config["observables"]}
+    assert recorded == set(kinds(AbstractObservable))
+    assert run.status == "completed"
+    assert not run.absent
+    first, last = run.series.isel(step=0), run.series.isel(step=-1)
+    # f = 0 at the antithetic start, where the risk is the labels' mean square.
+    np.testing.assert_allclose(first.train_risk, 1, atol=1e-6)
+    assert last.train_risk < 0.05
+    assert last.test_error < 0.05
+    assert last.kernel_alignment > first.kernel_alignment
+    mean_square = last.output_std**2 + last.output_mean**2
+    assert abs(mean_square - 1) < 3 * np.sqrt(last.train_risk)
+
+
+@pytest.mark.slow
+def test_gradient_flow_stops_and_keeps_what_it_conserves(tmp_path: Path) -> None:
+    path = run_config("gradient_flow", tmp_path)
+    run = mfsim.open(path.with_suffix(".h5"))
+    risk = run.series.train_risk.values
+    assert risk[-1] < 1e-8 <= risk[-2]
+    assert "train_risk < 1e-8" in run.attributes["message"]
+    assert (np.diff(risk) <= 0).all()
+    neurons = run.snapshots["neurons"].values
+    balance = neurons[..., -1] ** 2 - np.square(neurons[..., :-1]).sum(axis=-1)
+    change = np.abs(balance[-1] - balance[0]).mean()
+    # A step moves u^2 - |w|^2 by eta^2 (g_u^2 - |g_w|^2) and lowers the risk by about
+    # eta mean |g|^2, at least half of it below half of the largest stable step.
+    step = run.config["integrator"]["step"]
+    assert step < run.series.stable_step.min() / 2
+    assert 0 < change < 2 * step * (risk[0] - risk[-1])
+
+
+def gibbs_outputs(x: np.ndarray, y: np.ndarray, temperature: float) -> np.ndarray:
+    """Outputs of the stationary law of tanh neurons, alpha = 1, by quadrature.
+
+    p = p_0 exp(-u G(w))/Z with G = sum_i phi'_i h(w.x_i)/(lambda n): given w, u has
+    mean -G and variance 1, and w has density p_0(w) exp(G^2/2)/Z.
+    """
+    nodes = np.linspace(-8, 8, 321)
+    w = np.stack(np.meshgrid(nodes, nodes), axis=-1).reshape(-1, 2)
+    h, prior = np.tanh(w @ x.T), np.exp(-np.square(w).sum(axis=1) / 2)
+
+    def residual(f: np.ndarray) -> np.ndarray:
+        g = h @ (2 * (f - y)) / (temperature * len(y))
+        density = prior * np.exp(g**2 / 2)
+        return f + (density / density.sum() * g) @ h
+
+    return root(residual, np.zeros(len(y)), tol=1e-12).x
+
+
+@pytest.mark.slow
+def test_langevin_run_reaches_the_gibbs_law(tmp_path: Path) -> None:
+    path = run_config("langevin_stationary", tmp_path)
+    run = mfsim.open(path.with_suffix(".h5"))
+    temperature = run.config["flow"]["temperature"]
+    f = gibbs_outputs(run.data["x_train"], run.data["y_train"], temperature)
+    late = run.series.swap_dims(step="time").sel(time=slice(100, None))
+    for name, exact in (("output_mean", f.mean()), ("output_std", f.std())):
+        # Five blocks of 20 time units, each 4 relaxation times 1/lambda long.
+        blocks = np.reshape(late[name].values[-200:], (5, -1)).mean(axis=1)
+        error = blocks.std(ddof=1) / 5**0.5
+        # The force is frozen over a step: a relative bias of order lambda eta.
+        bias = temperature * run.config["integrator"]["step"] * f.std()
+        assert abs(blocks.mean() - exact) < 4 * error + bias
+
+
+@pytest.mark.slow
+def test_arrays_are_separated_by_mini_batches(tmp_path: Path) -> None:
+    path = run_config("arrays", tmp_path)
+    run = mfsim.open(path.with_suffix(".h5"))
+    with np.load(ROOT / "data" / "two_classes.npz") as arrays:
+        np.testing.assert_array_equal(run.data["y_train"], arrays["y_train"])
+        np.testing.assert_array_equal(run.data["x_train"][:, :2], arrays["x_train"])
+    assert (run.data["x_train"][:, 2] == 1).all()
+    np.testing.assert_allclose(run.series.train_risk[0], np.log(2), rtol=1e-6)
+    assert run.series.train_error[-1] == 0
+    assert run.series.test_risk[-1] < 0.2
+
+
+@pytest.mark.slow
+def test_alpha_transition_falls_with_alpha(tmp_path: Path) -> None:
+    folder = run_config(
+        "alpha_transition",
+        tmp_path,
+        "flow.network.width=64",
+        "schedule.horizon=30",
+        "sweep.flow.network.alpha.num=3",
+        "sweep.seed=[0, 1]",
+    )
+    with (folder / "sweep.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["status"] for row in rows] == ["completed"] * 6
+    np.testing.assert_allclose(
+        sorted({float(r["alpha"]) for r in rows}), [1, 8**0.5, 8]
+    )
+    sweep = mfsim.open_sweep(folder).isel(save=-1).mean("seed")
+    for name in ("displacement_relative", "kernel_drift_relative"):
+        assert (np.diff(sweep[name]) < 0).all()
+
+
+@pytest.mark.slow
+def test_quickstart_learns_digits(tmp_path: Path) -> None:
+    said = example("quickstart", tmp_path)
+    printed = dict(re.findall(r"^(\w+) = (\S+)", said, re.MULTILINE))
+    last = mfsim.open(tmp_path / "quickstart.h5").series.isel(step=-1)
+    for name, number in printed.items():
+        assert float(number) == pytest.approx(float(last[name]), abs=1e-4)
+    assert float(printed["train_risk"]) < 0.05
+    assert float(printed["test_error"]) < 0.05
+    assert 0.3 < float(printed["displacement_relative"]) < 1
+    picture = (tmp_path / "quickstart.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_own_arrays_are_learned(tmp_path: Path) -> None:
+    said = example("own_arrays", tmp_path)
+    assert said.startswith("completed; step chosen: 0.0")
+    share = re.search(r"mean square of the labels: (\S+)", said)
+    assert share is not None
+    assert 0 < float(share[1]) < 0.05
+    assert "neurons at the end: (256, 4)" in said
+    run = mfsim.open(tmp_path / "own.h5")
+    with np.load(tmp_path / "own.npz") as arrays:
+        np.testing.assert_array_equal(run.data["x_test"][:, :2], arrays["x_test"])
+
+
+@pytest.mark.slow
+def test_read_sweep_shows_the_exponents_of_the_kernel_regime(tmp_path: Path) -> None:
+    said = example("read_sweep", tmp_path)
+    assert "{'alpha': 4, 'seed': 4}; 16 of 16 completed" in said
+    number = r"(\d+\.\d+)"
+    row = rf"^ +{number}" + rf" +{number} \+- {number}" * 3
+    table = np.array(re.findall(row, said, re.MULTILINE), dtype=float)
+    alpha, displacement, drift = table[:, 0], table[:, 3], table[:, 5]
+    np.testing.assert_allclose(alpha, 256 ** (np.arange(4) / 6), atol=0.01)
+    last = mfsim.open_sweep(tmp_path / "read_sweep").isel(save=-1)
+    mean = last.displacement_relative.mean("seed")
+    np.testing.assert_allclose(displacement, mean, atol=1e-4)
+    # Displacement falls like 1/alpha, the drift of H like 1/alpha^2 down to a floor.
+    slopes = np.log([displacement[-1] / displacement[-2], drift[-1] / drift[-2]])
+    slopes /= np.log(alpha[-1] / alpha[-2])
+    assert slopes[0] == pytest.approx(-1, abs=0.2)
+    assert slopes[1] == pytest.approx(-2, abs=0.5)
+    name = re.search(r"^(\w+\.h5):", said, re.MULTILINE)
+    assert name is not None
+    path = tmp_path / "read_sweep" / name[1]
+    with xarray.open_dataset(path, group="series", engine="h5netcdf") as series:
+        assert f"to {float(series.train_risk[-1]):.4f}" in said
+
+
+@pytest.mark.slow
+def test_own_activation_learns_what_tanh_cannot(tmp_path: Path) -> None:
+    said = example("own_activation", tmp_path)
+    line = r"^(\w+).* train risk (\S+), test error (\S+)"
+    found = re.findall(line, said, re.MULTILINE)
+    errors = {kind: (float(risk), float(error)) for kind, risk, error in found}
+    assert errors["Bump"][0] < 1e-3
+    assert errors["Bump"][1] < 0.01
+    # An odd f is right on just one of x and -x, whose parity is the same: of all inputs
+    # it has half wrong, of 1000 drawn ones half +- 4 standard deviations.
+    assert abs(errors["Tanh"][1] - 0.5) < 4 * 0.5 / 1000**0.5
+    points = mfsim.open_sweep(tmp_path / "own_activation")
+    run_id = str(points.run_id.sel(activation="Bump(gain=2.0)").values)
+    run = mfsim.open(tmp_path / "own_activation" / f"{run_id}.h5")
+    used = run.config["flow"]["network"]["activation"]
+    assert used == {"kind": "Bump", "gain": 2.0}
