@@ -2,6 +2,8 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from mfsim.blocks import block_size, sum_blocks
@@ -13,9 +15,9 @@ _BLOCK_BYTES = 2**23
 
 def tangent_kernel(
     network: TwoLayer,
-    params: Neurons,
-    x: Float[Array, "n d"],
-    y: Float[Array, "k d"] | None = None,
+    params: tuple[ArrayLike, ArrayLike],
+    x: Float[Array | np.ndarray, "n d"],
+    y: Float[Array | np.ndarray, "k _"] | None = None,
 ) -> Float[Array, "n k"]:
     r"""The kernel H(p) at the empirical law p of the neurons.
 
@@ -39,7 +41,7 @@ def tangent_kernel(
     Source: Chen et al. 2020, eqs. (3.5)-(3.7).
     """
     right = x if y is None else y
-    dims = x.shape[-1], right.shape[-1], params[0].shape[-1]
+    dims = x.shape[-1], right.shape[-1], jnp.shape(params[0])[-1]
     if len(set(dims)) > 1:
         raise ValueError(
             f"x, y and w must have one input dimension, got {dims[0]}, {dims[1]} and "
@@ -53,7 +55,7 @@ def tangent_kernel(
         value, slope = sum_blocks(
             lambda w, u: _block_terms(network, Neurons(w, u), x, right), (w, u), size
         )
-        moves_w, moves_u = network.trainable_mask(params)
+        moves_w, moves_u = network.trainable_mask(Neurons(w, u))
         total = float(moves_w) * slope * (x @ right.T) + float(moves_u) * value
         return total / len(u)
 

@@ -22,8 +22,8 @@ from tests.cli.helpers import (
 
 # About two seconds of steps: long beside the polling, short beside the compiler.
 LONG = ["--set", "schedule.num_steps=300000", "--set", "schedule.saves=9"]
-SWEEP = ["--set", "schedule.num_steps=100000", "--set", "schedule.saves=9"]
-SWEEP += ["--set", "sweep.flow.network.alpha=[1.0, 2.0, 4.0]"]
+SWEEP = ["--set", "schedule.num_steps=30000", "--set", "schedule.saves=9"]
+SWEEP += ["--set", "sweep.flow.network.alpha=[1.0, 2.0]"]
 SWEEP += ["--set", "sweep.seed=[0, 1]"]
 
 
@@ -97,7 +97,7 @@ def test_sweep_terminated_and_then_killed_goes_on_to_the_bit(folder: Path) -> No
     assert (code, out, err) == (0, "", "")
     assert leftovers(path) == []
     names = sorted(p.name for p in straight.glob("*.h5"))
-    assert len(names) == 6
+    assert len(names) == 4
     assert sorted(p.name for p in path.glob("*.h5")) == names
     for name in names:
         assert_equal_to_the_bit(path / name, straight / name)
@@ -108,8 +108,8 @@ def test_sweep_terminated_and_then_killed_goes_on_to_the_bit(folder: Path) -> No
     found = mfsim.run(mfsim.load(alone), folder / "alone.h5")
     wanted = open_trajectory(straight / names[0])
     assert tomllib.loads(found.config_text) == tomllib.loads(wanted.config_text)
-    # Rounding alone: one program for three members and one for one member may fuse
-    # sums differently; 1e5 contracting steps keep that near 1e-7 relative.
+    # Rounding alone: programs for two members and for one may fuse
+    # sums differently; a contracting flow keeps that near 1e-7 relative.
     for name in ("train_risk", "displacement"):
         difference = abs(found.series[name] - wanted.series[name])
         assert float(difference.max()) < 1e-3 * float(wanted.series[name].max())
