@@ -74,7 +74,8 @@ def run(
         )
     bad = [o for o in outcomes if o.status != "completed"]
     for outcome in bad:
-        _complain(f"{outcome.task.path}: {outcome.status}: {outcome.message}")
+        if outcome.status != "interrupted":
+            _complain(f"{outcome.task.path}: {outcome.status}: {outcome.message}")
     if stop.is_set():
         _complain("interrupted: repeat the command with --resume to go on.")
     raise typer.Exit(1 if bad else 0)
@@ -161,7 +162,7 @@ def main() -> None:
     """Run the program; every expected failure is one line and an exit code."""
     try:
         app()
-    except (MfsimError, OSError, MemoryError) as error:
+    except (MfsimError, OSError, MemoryError, RuntimeError) as error:
         if "--debug" in sys.argv:
             raise
         _complain(" ".join(str(error).split()) or type(error).__name__)

@@ -30,8 +30,9 @@ def static(default: Any = _REQUIRED) -> Any:
 
 
 def count(default: Any = _REQUIRED, *, at_least: int = 1) -> Any:
-    """A static whole number, such as a width or a batch size."""
-    return eqx.field(static=True, default=default, metadata={"at_least": at_least})
+    """A static whole number, such as a width; it must be an index of 32 bits."""
+    bounds = {"at_least": at_least, "at_most": 2**31 - 1}
+    return eqx.field(static=True, default=default, metadata=bounds)
 
 
 def real(

@@ -1,5 +1,6 @@
 """run(): one experiment or many, group by group, spread over cores or devices."""
 
+import json
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -92,9 +93,13 @@ def run_tasks(
 
     with ThreadPoolExecutor(num_workers(devices)) as pool:
         futures = [pool.submit(work, *item) for item in enumerate(groups)]
-        # A timeout lets the main thread see signals while the others work.
-        while wait(futures, timeout=0.2).not_done:
-            pass
+        try:
+            # A timeout lets the main thread see signals while the others work.
+            while wait(futures, timeout=0.2).not_done:
+                pass
+        except BaseException:
+            stop.set()
+            raise
     for future in futures:
         future.result()
     return [outcomes[task.name] for task in tasks]
@@ -136,21 +141,24 @@ def _run_group(
         for member in members:
             member.open(resume=False, overwrite=overwrite)
         Group(members, programs, progress).run(stop)
-    except (MfsimError, OSError, MemoryError, RuntimeError) as error:
+    except Exception as error:
         message = " ".join(str(error).split()) or type(error).__name__
         for member in members:
             if member.status == "running":
                 member.fail(message)
                 progress.message(f"{member.task.name}: failed: {message}")
+        if not isinstance(error, (MfsimError, OSError, MemoryError, RuntimeError)):
+            raise
 
 
 def _outcome(member: Member) -> Outcome:
-    status = "interrupted" if member.status == "running" else member.status
-    return Outcome(member.task, status, member.message, _scalars(member.row))
+    if member.status == "running":
+        return Outcome(member.task, "interrupted", "interrupted before it began")
+    return Outcome(member.task, member.status, member.message, _scalars(member.row))
 
 
 def _scalars(row: Mapping[str, Any]) -> dict[str, float]:
-    return {k: float(v) for k, v in row.items() if np.ndim(v) == 0}
+    return {k: float(v) for k, v in sorted(row.items()) if np.ndim(v) == 0}
 
 
 def _finished(task: Task, resume: bool, overwrite: bool) -> Outcome | None:
@@ -240,7 +248,20 @@ def run_all(what: Experiment | Sweep, out: Path, **options: Any) -> list[Outcome
         run_id = point.experiment.fingerprint()[:12]
         place = what.place(point)
         tasks.append(Task(run_id, point.experiment, out / f"{run_id}.h5", place))
+    _check_folder(out, tasks)
     return run_tasks(tasks, ended=_Table(out / "sweep.csv", tasks), **options)
+
+
+def _check_folder(folder: Path, tasks: Sequence[Task]) -> None:
+    """Refuse a folder that holds points of another sweep, or in other places."""
+    places = {task.name: task.sweep for task in tasks}
+    for path in sorted(folder.glob("*.h5")):
+        found = open_trajectory(path).attributes.get("sweep", "null")
+        if path.stem not in places or json.loads(found) != places[path.stem]:
+            raise ConfigError(
+                f"{folder} must hold points of this sweep alone, got {path.name} of "
+                "another; choose another --out or remove it."
+            )
 
 
 class _Table:
@@ -254,6 +275,7 @@ class _Table:
         with self._lock:
             line = _line(outcome.task, outcome.status) | (outcome.row or {})
             self._rows[outcome.task.name] = line
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             write_sweep_table(self._path, list(self._rows.values()))
 
 

@@ -15,6 +15,7 @@ import tomli_w
 from jaxtyping import Array, Int, Key
 
 from mfsim.component import Component, count, describe, real, static
+from mfsim.errors import ConfigError
 from mfsim.flows import AbstractFlow
 from mfsim.integrators import AbstractIntegrator
 from mfsim.observables import AbstractObservable, Displacement, Risk
@@ -65,7 +66,7 @@ class Schedule(Component):
     @property
     def longest(self) -> float:
         """The longest step that makes sense: the horizon, if there is one."""
-        return self.horizon or math.inf
+        return math.inf if self.horizon is None else self.horizon
 
     def total_steps(self, step: float) -> int:
         """Steps of size `step`, in the schedule's unit, that reach the horizon."""
@@ -94,12 +95,14 @@ class Schedule(Component):
         match = _STOP.fullmatch(self.stop or "")
         try:
             name, relation, level = match.groups()  # type: ignore[union-attr]
-            return name, relation, float(level)
+            if math.isfinite(float(level)):
+                return name, relation, float(level)
         except (AttributeError, ValueError):
-            raise ValueError(
-                f"stop must read SERIES <|<=|>|>= NUMBER, as 'train_risk < 1e-6', "
-                f"got {self.stop!r}."
-            ) from None
+            pass
+        raise ValueError(
+            f"stop must read SERIES <|<=|>|>= NUMBER, as 'train_risk < 1e-6', "
+            f"got {self.stop!r}."
+        )
 
     def is_met(self, row: dict[str, np.ndarray]) -> bool:
         """Whether the stop rule, if any, holds of a saved row."""
@@ -180,6 +183,7 @@ def _hash_file(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise ValueError(
-            f"path must be a readable file, got {str(path)!r}: {error.strerror}."
+        raise ConfigError(
+            f"flow.dataset.path must be a readable file, got {str(path)!r}: "
+            f"{error.strerror}."
         ) from error

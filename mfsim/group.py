@@ -72,13 +72,13 @@ class Group:
         first = self.measure(self._initial)
         for member, risk in zip(self.members, first.risk, strict=True):
             member.first_risk = float(risk)
-        if step == 0:
-            self._save(0)
+        if self.members[0].start is None:
+            self._save(0, first)
         for target in saves[saves > step]:
             step = self._advance(step, int(target), stop)
             if step < target and self._running():
                 return self._interrupt(step)
-            self._save(step)
+            self._save(step, self.measure())
             if not self._running():
                 return None
         for _, member in self._running():
@@ -138,8 +138,7 @@ class Group:
                     self._progress.update(member.task.name, step, member.risk)
         return step
 
-    def _save(self, step: int) -> None:
-        measured = self.measure()
+    def _save(self, step: int, measured: Measurement) -> None:
         for j, member in self._running():
             risk = float(measured.risk[j])
             if member.has_exploded(risk):

@@ -38,7 +38,7 @@ def likeness(member: Member) -> tuple[Hashable, Hashable]:
     _, static = eqx.partition(stack([physics(experiment)], dtype), eqx.is_array)
     arrays = tuple(a.shape for a in member.data)
     shape = (static, experiment.observables, arrays, experiment.dtype)
-    start = member.start[0] if member.start else 0
+    start = member.start[0] if member.start else None
     steps = tuple(member.saves.tolist())
     return shape, (experiment.seed, id(member.data), steps, start)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
@@ -22,7 +23,7 @@ from mfsim.storage import Recorder
 
 _CHECKPOINT_SECONDS = 5.0
 _EXPLODED = 100.0
-"""A risk so many times the start's is no training any more."""
+"""A risk so many times the start's, or 1, is no training any more."""
 
 STABLE_STEP = Series(
     "time", "eta_max", "Largest stable step, in flow time, at this state."
@@ -99,10 +100,12 @@ class Member:
 
     def _attributes(self) -> dict[str, str | int]:
         experiment = self.experiment
+        (device,) = jnp.zeros(()).devices()
         return {
             "config_hash": self.task.experiment.fingerprint(),
             "dtype": experiment.dtype,
             "seed": experiment.seed,
+            "device": f"{device.platform}: {device.device_kind}",
             **provenance(),
         }
 
@@ -152,16 +155,16 @@ class Member:
 
     def has_exploded(self, risk: float) -> bool:
         """Whether a training risk is beyond all training."""
-        return not risk <= _EXPLODED * max(self.first_risk, 1e-3)
+        return not risk <= _EXPLODED * max(self.first_risk, 1.0)
 
     def diverge(self, step: int, timing: Mapping[str, float]) -> None:
         """End the run as diverged; its rows so far stay."""
-        rate = self.experiment.time_rate
+        limit = self._stable_step * self.experiment.time_rate
         unit = self.experiment.schedule.unit
         self.finish(
             "diverged",
             timing,
-            f"integrator.step must be below {self._stable_step * rate:.2g} in {unit} "
+            f"integrator.step must be below {limit:.2g} in {unit} "
             f"time where it diverged, near step {step}, got "
             f"{self.experiment.integrator.step:.2g}; try half that or step = 'auto'.",
         )
@@ -232,13 +235,11 @@ def declare(experiment: Experiment, data: Data) -> dict[str, Series | str]:
 
 @functools.cache
 def provenance() -> dict[str, str]:
-    """Versions, device and source commit, for the root of every file."""
+    """Versions and source commit, for the root of every file."""
     versions = {
         f"{name.split('-')[0]}_version": metadata.version(name)
         for name in ("mfsim", "jax", "numpy", "diffrax", "ott-jax", "h5py")
     }
-    device = jax.devices()[0]
-    versions["device"] = f"{device.platform}: {device.device_kind}"
     versions["python_version"] = platform.python_version()
     if commit := _git_commit():
         versions["git_commit"] = commit

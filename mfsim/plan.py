@@ -61,7 +61,7 @@ def _sizes(member: Member, together: int) -> list[str]:
     return [
         f"data      {n} training and {len(data.y_test)} test points in {d} dimensions",
         f"memory    {arrays}, {together} runs together; {block} samples a block, "
-        f"by flow.block_mib",
+        "by flow.block_mib",
         f"file      {len(member.saves)} rows, {member.num_snapshots} snapshots: about "
         f"{_size(kept)} each",
     ]

@@ -1,6 +1,10 @@
 """From tasks to members: data loaded, "auto" a number, all that needs data checked."""
 
+import dataclasses
+import functools
 import json
+import math
+import os
 from collections.abc import Sequence
 
 import equinox as eqx
@@ -65,6 +69,8 @@ def resolve(experiment: Experiment, data: Data) -> Experiment:
             f"integrator.batch_size must be at most the {samples} training points, "
             f"got {batch}."
         )
+    _check_reals(experiment)
+    _check_memory(experiment, data)
     if experiment.integrator.step != "auto":
         return _check_step(experiment)
     step = _auto_step(experiment, data) * experiment.time_rate
@@ -76,8 +82,40 @@ def resolve(experiment: Experiment, data: Data) -> Experiment:
     return experiment.with_step(min(round_down(step), experiment.schedule.longest))
 
 
+def _check_reals(experiment: Experiment) -> None:
+    """Refuse reals whose squares the run's precision cannot hold."""
+    info = np.finfo(experiment.dtype)
+    least, most = float(info.tiny) ** 0.5, float(info.max) ** 0.5
+    for part in ("flow.network", "flow", "integrator"):
+        owner = functools.reduce(getattr, part.split("."), experiment)
+        for field in dataclasses.fields(owner):
+            value = getattr(owner, field.name)
+            if isinstance(value, float) and value and not least < abs(value) < most:
+                raise ConfigError(
+                    f"{part}.{field.name} must be between {least:.0e} and {most:.0e} "
+                    f"in {experiment.dtype}, got {value:g}."
+                )
+
+
+def _check_memory(experiment: Experiment, data: Data) -> None:
+    """Refuse a state that the machine cannot hold a few times over."""
+    flow, copies = experiment.flow, 6
+    needed = copies * flow.plan(data, experiment.dtype)["particles"]
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > there:
+        raise ConfigError(
+            f"flow.network.width must be such that {copies} copies of the state fit "
+            f"in the {there / 2**30:.0f} GiB of memory, got {flow.network.width}, "
+            f"which needs {needed / 2**30:.3g} GiB."
+        )
+
+
 def _check_step(experiment: Experiment) -> Experiment:
     step, longest = float(experiment.integrator.step), experiment.schedule.longest
+    if longest < math.inf and longest / step >= 2**31:
+        raise ConfigError(
+            f"schedule.horizon must be below 2^31 steps of {step:g}, got {longest:g}."
+        )
     if step > longest:
         raise ConfigError(
             f"integrator.step must be at most schedule.horizon = {longest:g}, "

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
@@ -14,6 +13,10 @@ from mfsim.datasets import AbstractDataset, Data
 from mfsim.flows.base import AbstractFlow, Batch, kernel_product, risk_gradient
 from mfsim.losses import AbstractLoss, SquaredError
 from mfsim.networks import Neurons, TwoLayer
+
+_CACHE_BYTES = 8 * 2**20
+_LEAST_SAMPLES = 64
+"""In a block, so that adding up its gradient, d numbers a neuron, costs little."""
 
 
 class ParticleFlow(AbstractFlow):
@@ -28,7 +31,8 @@ class ParticleFlow(AbstractFlow):
         dataset: Where the samples come from.
         loss: The loss phi.
         temperature: Strength lambda of noise and decay; 0 is plain gradient flow.
-        block_mib: Memory in MiB for the activations of one block of samples.
+        block_mib: Most memory in MiB for the activations of one block of samples; 8,
+            but at least that of 64 samples, unless given.
 
     Source: Chen et al. 2020, eq. (3.3) and Algorithm 1.
     """
@@ -37,7 +41,7 @@ class ParticleFlow(AbstractFlow):
     dataset: AbstractDataset
     loss: AbstractLoss = SquaredError()
     temperature: float = real(0.0, at_least=0.0)
-    block_mib: int = count(8)
+    block_mib: int | None = count(None)
 
     def init(self, key: Key[Array, ""], dim: int, dtype: DTypeLike = float) -> Neurons:
         return self.network.init(key, dim, dtype)
@@ -46,8 +50,13 @@ class ParticleFlow(AbstractFlow):
         """B = -m grad (1/n) sum_i phi(f(x_i), y_i): two GEMMs and one activation."""
         x, _ = batch
         block = self._samples_per_block(x.shape[0], state.u.dtype)
-        total = risk_gradient(self.network, self.loss, state, batch, block)
-        return jax.tree.map(lambda g: -self.network.width / x.shape[0] * g, total)
+        rate = -self.network.width / x.shape[0]
+
+        def loss(f: Array, y: Array) -> Array:
+            # Scaled here: a product after the GEMM would keep it from its layout.
+            return rate * self.loss(f, y)
+
+        return risk_gradient(self.network, loss, state, batch, block)
 
     def velocity(self, state: Neurons, batch: Batch) -> Neurons:
         def decayed(force: Array | None, theta: Array, std: Any) -> Array | None:
@@ -112,4 +121,6 @@ class ParticleFlow(AbstractFlow):
 
     def _samples_per_block(self, samples: int, dtype: DTypeLike) -> int:
         row = self.network.width * jnp.dtype(dtype).itemsize
+        if self.block_mib is None:
+            return block_size(samples, row, max(_CACHE_BYTES, _LEAST_SAMPLES * row))
         return block_size(samples, row, self.block_mib * 2**20)

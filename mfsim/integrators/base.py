@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from mfsim.blocks import map_members
 from mfsim.component import Component
 from mfsim.flows import AbstractFlow, ParticleFlow
-from mfsim.flows.base import Batch
+from mfsim.flows.base import Batch, turn
 from mfsim.integrators.noise import normal
 
 
@@ -86,8 +86,8 @@ class AbstractStepper(AbstractIntegrator):
 
         def move(reals: PyTree, batch: Batch, turned: PyTree, noise: PyTree) -> PyTree:
             stepper, flow = eqx.combine(reals, static)
-            state = _turn(turned)
-            force = _turn(flow.force(state, batch))
+            state = turn(turned)
+            force = turn(flow.force(state, batch))
             return stepper._move(flow, turned, force, noise)
 
         def step(_: Any, loop: tuple[PyTree, Array, Any]) -> tuple[PyTree, Array, Any]:
@@ -98,9 +98,9 @@ class AbstractStepper(AbstractIntegrator):
             return turned, k + 1, order
 
         order = self._order(data, batch_key, carry.step)
-        loop = _turn(carry.state), carry.step, order
+        loop = turn(carry.state), carry.step, order
         turned, k, _ = jax.lax.fori_loop(0, num_steps, step, loop)
-        return Carry(_turn(turned), k)
+        return Carry(turn(turned), k)
 
     def _move(
         self, flow: AbstractFlow, state: PyTree, force: PyTree, noise: PyTree
@@ -137,14 +137,6 @@ class AbstractStepper(AbstractIntegrator):
         samples = data[0].shape[0]
         epoch = k // (samples // self.batch_size)
         return jax.random.permutation(jax.random.fold_in(key, epoch), samples)
-
-
-def _turn(tree: PyTree) -> PyTree:
-    """Every matrix transposed, neurons along the minor axis, or back.
-
-    The loop holds matrices so because XLA then draws noise and multiplies faster.
-    """
-    return jax.tree.map(jnp.transpose, tree)
 
 
 def _draw(flow: AbstractFlow, state: PyTree, key: Array, k: Array) -> PyTree:

@@ -2,7 +2,7 @@
 
 `jax.random.normal` keeps its generator in a loop of its own on a CPU, apart from the
 inverse error function and the update. Unrolled, as here, all of a step's noise is one
-fused pass: 3 times the normals a second at 10 x 1000 (benchmarks/bench_step.py).
+fused pass (benchmarks/bench_step.py measures both).
 """
 
 import math

@@ -9,6 +9,7 @@ import mfsim
 
 ROOT = Path(mfsim.__file__).parent
 LAYERS = [
+    {"__main__"},
     {"cli"},
     {"plan", "summary", "figures", "config"},
     {"ensemble"},
