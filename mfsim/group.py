@@ -154,7 +154,7 @@ class Group:
                 self._end(member, "completed", f"stopped at step {step}: {rule}")
 
     def _state_of(self, j: int) -> Callable[[], PyTree]:
-        return lambda: jax.tree.map(lambda a: np.asarray(a[j]), self._carry.state)
+        return lambda: jax.tree.map(lambda a: np.asarray(a)[j], self._carry.state)
 
     def _interrupt(self, step: int) -> None:
         for j, member in self._running():

@@ -21,6 +21,7 @@ from mfsim.experiment import Experiment
 from mfsim.series import Series
 from mfsim.storage import Recorder
 
+_COMMIT_SECONDS = 0.5
 _CHECKPOINT_SECONDS = 5.0
 _EXPLODED = 100.0
 """A risk so many times the start's, or 1, is no training any more."""
@@ -64,7 +65,7 @@ class Member:
         self.row: dict[str, np.ndarray] = {}
         self._stable_step = experiment.flow_step
         self._past_limit = 0
-        self._saved_at = float("-inf")
+        self._saved_at, self._committed_at = time.monotonic(), float("-inf")
         self._recorder: Recorder
         self.is_open = False
 
@@ -133,9 +134,12 @@ class Member:
         if step in self._snapshots or (is_last and self._snapshots):
             arrays = self.experiment.flow.export(state())
             self._recorder.snapshot(step, time_, arrays)
-        self._recorder.commit()
-        if is_last or time.monotonic() - self._saved_at > _CHECKPOINT_SECONDS:
+        now = time.monotonic()
+        if is_last or now - self._saved_at > _CHECKPOINT_SECONDS:
             self.checkpoint(step, state())
+        elif now - self._committed_at > _COMMIT_SECONDS:
+            self._recorder.commit()
+            self._committed_at = now
 
     @property
     def num_snapshots(self) -> int:
@@ -151,7 +155,7 @@ class Member:
         """Keep what is needed to go on from here to the bit."""
         leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
         self._recorder.save_checkpoint(step, leaves)
-        self._saved_at = time.monotonic()
+        self._saved_at = self._committed_at = time.monotonic()
 
     def has_exploded(self, risk: float) -> bool:
         """Whether a training risk is beyond all training."""

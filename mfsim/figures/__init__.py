@@ -1,0 +1,11 @@
+"""Figures: a run against time, a sweep against its axis; matplotlib's one home.
+
+A function takes what `mfsim.storage` reads and returns a `Figure` of its own: there is
+no current figure, no backend and no window.
+"""
+
+from mfsim.figures.runs import run_figure as run_figure
+from mfsim.figures.saving import save_plot as save_plot
+from mfsim.figures.statistics import crossing as crossing
+from mfsim.figures.sweeps import sweep_figure as sweep_figure
+from mfsim.figures.sweeps import transition_figure as transition_figure
