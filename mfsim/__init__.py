@@ -10,8 +10,11 @@ if TYPE_CHECKING:
     from mfsim import activations as activations
     from mfsim import component as component
     from mfsim import datasets as datasets
+    from mfsim import flows as flows
+    from mfsim import integrators as integrators
     from mfsim import kernels as kernels
     from mfsim import losses as losses
+    from mfsim import networks as networks
     from mfsim import observables as observables
     from mfsim.activations import Erf as Erf
     from mfsim.activations import Identity as Identity
@@ -53,7 +56,17 @@ _HOMES = {
     "mfsim.sweep": ("Sweep",),
 }
 _WHERE = {name: home for home, names in _HOMES.items() for name in names}
-_PACKAGES = ("activations", "component", "datasets", "kernels", "losses", "observables")
+_PACKAGES = (
+    "activations",
+    "component",
+    "datasets",
+    "flows",
+    "integrators",
+    "kernels",
+    "losses",
+    "networks",
+    "observables",
+)
 
 __all__ = [*sorted(_WHERE), *_PACKAGES, "open"]
 

@@ -1,6 +1,8 @@
 """Work on the rows of arrays block by block, so that no large intermediate is held."""
 
-from collections.abc import Callable
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -45,12 +47,29 @@ def map_blocks(f: Callable[..., Any], arrays: tuple, block: int) -> Any:
     return rows if rest is None else jnp.concatenate([rows, f(*rest)])
 
 
-def map_members(f: Callable[..., PyTree], *args: PyTree) -> PyTree:
-    """f(*args), but under `jax.vmap` on a CPU its members run one after another.
+_IN_TURN = contextvars.ContextVar("in_turn", default=False)
 
-    On a CPU a member at a time keeps its activations in cache; what is not vmapped,
-    such as noise that members share, is still computed once for all of them.
+
+@contextlib.contextmanager
+def in_turn(on: bool) -> Iterator[None]:
+    """While functions are traced: whether `map_members` takes members in turn.
+
+    On a CPU a member at a time keeps its activations in cache.
     """
+    token = _IN_TURN.set(on)
+    try:
+        yield
+    finally:
+        _IN_TURN.reset(token)
+
+
+def map_members(f: Callable[..., PyTree], *args: PyTree) -> PyTree:
+    """f(*args), but vmapped within `in_turn()` its members run one after another.
+
+    What is not vmapped, such as noise that members share, is still computed once.
+    """
+    if not _IN_TURN.get():
+        return f(*args)
     batched = jax.custom_batching.custom_vmap(f)
 
     @batched.def_vmap
@@ -67,18 +86,10 @@ def map_members(f: Callable[..., PyTree], *args: PyTree) -> PyTree:
             ]
             return f(*tree.unflatten(merged))
 
-        over = jax.lax.map if on_cpu() else lambda one, xs: jax.vmap(one)(xs)
-        out = over(one, varying)
+        out = jax.lax.map(one, varying)
         return out, jax.tree.map(lambda _: True, out)
 
     return batched(*args)
-
-
-def on_cpu() -> bool:
-    """Whether arrays are made on a CPU unless said otherwise."""
-    chosen = jax.config.jax_default_device  # type: ignore[attr-defined]
-    device = chosen or jax.devices()[0]
-    return getattr(device, "platform", device) == "cpu"
 
 
 def _split(arrays: tuple, block: int) -> tuple[Any, Any]:

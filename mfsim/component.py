@@ -44,7 +44,12 @@ def real(
 ) -> Any:
     """A real that enters formulas: exact as written, an array only once stacked."""
     bounds = {"above": above, "at_least": at_least, "at_most": at_most}
-    return eqx.field(default=default, metadata=bounds)
+    return eqx.field(converter=_to_float, default=default, metadata=bounds)
+
+
+def _to_float(value: Any) -> Any:
+    """A whole number written in Python as the real that it stands for."""
+    return float(value) if type(value) is int else value
 
 
 class Component(eqx.Module):

@@ -1,9 +1,10 @@
 """run(): one experiment or many, group by group, spread over cores or devices."""
 
+import contextlib
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,8 @@ from mfsim.experiment import Experiment
 from mfsim.group import Group
 from mfsim.grouping import make_groups
 from mfsim.member import Member, Task
-from mfsim.preparation import prepare
-from mfsim.program import Programs
+from mfsim.preparation import memory_of, prepare
+from mfsim.program import Programs, numerics
 from mfsim.progress import Progress
 from mfsim.storage import (
     Trajectory,
@@ -68,23 +69,22 @@ def run_tasks(
     """
     progress, stop = progress or Progress(), stop or threading.Event()
     devices = pick_devices(device)
-    with jax.enable_x64(True), jax.default_device(devices[0]):
+    with numerics(devices[0]):
         outcomes = {}
         for task in tasks:
             if found := _finished(task, resume, overwrite):
                 outcomes[task.name] = found
         members = prepare([task for task in tasks if task.name not in outcomes])
-        for member in members:
-            if resume and member.task.path.exists():
-                member.open(resume=True, overwrite=False)
-        groups = make_groups(members, workers=num_workers(devices))
+        if resume:
+            _open_again(members)
+        groups = make_groups(members, num_workers(devices), memory_of(devices[0]))
     programs = Programs()
     for outcome in outcomes.values():
         ended(outcome)
 
     def work(number: int, group: list[Member]) -> None:
         where = devices[number % len(devices)]
-        with jax.enable_x64(True), jax.default_device(where):
+        with numerics(where):
             _run_group(group, programs, progress, stop, overwrite)
         for member in group:
             outcome = _outcome(member)
@@ -136,11 +136,24 @@ def _run_group(
 ) -> None:
     """One group from start to end; a failure ends the group and nothing else."""
     if stop.is_set():
-        return
-    try:
         for member in members:
+            member.interrupt()
+        return
+    ready = []
+    for member in members:
+        with _told([member], progress):
             member.open(resume=False, overwrite=overwrite)
-        Group(members, programs, progress).run(stop)
+            ready.append(member)
+    if ready:
+        with _told(ready, progress):
+            Group(ready, programs, progress).run(stop)
+
+
+@contextlib.contextmanager
+def _told(members: list[Member], progress: Progress) -> Iterator[None]:
+    """What fails here ends these members, and only what nobody foresaw goes on."""
+    try:
+        yield
     except Exception as error:
         message = " ".join(str(error).split()) or type(error).__name__
         for member in members:
@@ -149,6 +162,18 @@ def _run_group(
                 progress.message(f"{member.task.name}: failed: {message}")
         if not isinstance(error, (MfsimError, OSError, MemoryError, RuntimeError)):
             raise
+
+
+def _open_again(members: list[Member]) -> None:
+    """Open the files that are there: where they stopped decides who goes together."""
+    try:
+        for member in members:
+            if member.task.path.exists():
+                member.open(resume=True, overwrite=False)
+    except BaseException:
+        for member in members:
+            member.interrupt()
+        raise
 
 
 def _outcome(member: Member) -> Outcome:

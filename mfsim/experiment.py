@@ -143,7 +143,8 @@ class Experiment(Component):
 
     def key(self, name: str) -> Key[Array, ""]:
         """The random key of one named use, such as `init`."""
-        return jax.random.fold_in(jax.random.key(self.seed), zlib.crc32(name.encode()))
+        root = jax.random.key(self.seed, impl="threefry2x32")
+        return jax.random.fold_in(root, zlib.crc32(name.encode()))
 
     @property
     def time_rate(self) -> float:
@@ -171,14 +172,19 @@ class Experiment(Component):
     def fingerprint(self) -> str:
         """Hash of the configuration, with input files by content and not by path."""
         table = describe(self)
-        table["files"] = {str(p): _hash_file(p) for p in self.flow.dataset.files()}
+        table["files"] = {str(p): hash_file(p) for p in self.flow.dataset.files()}
         text = json.dumps(table, sort_keys=True)
         for path, content in table["files"].items():
             text = text.replace(json.dumps(path), json.dumps(content))
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _hash_file(path: Path) -> str:
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's content.
+
+    Raises:
+        ConfigError: If it cannot be read.
+    """
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

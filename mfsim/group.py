@@ -12,10 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, PyTree
 
-from mfsim.blocks import on_cpu
 from mfsim.integrators import Carry
 from mfsim.member import Member
-from mfsim.program import Measurement, Programs, Shape, physics, stack, to_arrays
+from mfsim.program import (
+    TOGETHER,
+    Measurement,
+    Programs,
+    Shape,
+    physics,
+    stack,
+    to_arrays,
+)
 from mfsim.progress import Progress
 
 _CHUNK_SECONDS = 0.5
@@ -49,14 +56,17 @@ class Group:
         self._key = first.experiment.key("steps")
         starts = [_start(member) for member in self.members]
         self._initial = _stack(starts)
-        self._carry = self._continued(starts)
+        self._carry = self._continued()
+        self._host: PyTree = None
+        (device,) = jnp.zeros(()).devices()
         shape = Shape(
             static,
             first.experiment.observables,
             tuple(a.shape for a in self._data),
             len(self.members),
             first.experiment.dtype,
-            together=not on_cpu(),
+            together=device.platform != "cpu",
+            device=device.id,
         )
         self._steps_a_chunk = 1
         with self._timed("compiling"):
@@ -74,6 +84,7 @@ class Group:
             member.first_risk = float(risk)
         if self.members[0].start is None:
             self._save(0, first)
+        self._end_stopped(step)
         for target in saves[saves > step]:
             step = self._advance(step, int(target), stop)
             if step < target and self._running():
@@ -95,6 +106,7 @@ class Group:
                 jnp.asarray(count, jnp.int32),
                 self._key,
             )
+            self._host = None
             return np.asarray(finite)
 
     def measure(self, state: PyTree = None) -> Measurement:
@@ -106,18 +118,21 @@ class Group:
             )
             return jax.tree.map(np.asarray, measured)
 
-    def _continued(self, starts: list[PyTree]) -> Carry:
-        first = self.members[0]
-        integrator = first.experiment.integrator
-        carry = integrator.init(first.experiment.flow, self._initial)
-        if first.start is None:
+    def _continued(self) -> Carry:
+        """The carry at the start, or where the members' checkpoints stopped."""
+        experiment = self.members[0].experiment
+
+        def begin(state: PyTree) -> Carry:
+            return experiment.integrator.init(experiment.flow, state)
+
+        carry = jax.vmap(begin, out_axes=TOGETHER)(self._initial)
+        kept = [member.start for member in self.members if member.start is not None]
+        if not kept:
             return carry
-        states = [
-            jax.tree.unflatten(jax.tree.structure(start), member.start[1])
-            for start, member in zip(starts, self.members, strict=True)
-            if member.start is not None
-        ]
-        return Carry(_stack(states), jnp.asarray(first.start[0], carry.step.dtype))
+        tree = jax.tree.structure((carry.state, carry.memory))
+        saved = _stack([jax.tree.unflatten(tree, leaves) for _, leaves in kept])
+        step = jnp.asarray(kept[0][0], carry.step.dtype)
+        return Carry(state=saved[0], step=step, memory=saved[1])
 
     def _running(self) -> list[tuple[int, Member]]:
         return [(j, m) for j, m in enumerate(self.members) if m.status == "running"]
@@ -134,8 +149,10 @@ class Group:
             for j, member in self._running():
                 if not finite[j]:
                     self._diverge(member, step)
-                else:
-                    self._progress.update(member.task.name, step, member.risk)
+                    continue
+                self._progress.update(member.task.name, step, member.risk)
+                with self._timed("writing"):
+                    member.settle(step, self._fetch(j))
         return step
 
     def _save(self, step: int, measured: Measurement) -> None:
@@ -147,30 +164,45 @@ class Group:
             row = {name: np.asarray(v[j]) for name, v in measured.series.items()}
             row["stable_step"] = np.asarray(measured.stable_step[j])
             with self._timed("writing"):
-                member.record(step, row, risk, self._state_of(j))
+                member.record(step, row, risk, self._fetch(j))
             self._progress.update(member.task.name, step, risk)
+        self._end_stopped(step)
+
+    def _end_stopped(self, step: int) -> None:
+        for _, member in self._running():
             if member.has_stopped:
                 rule = member.experiment.schedule.stop
                 self._end(member, "completed", f"stopped at step {step}: {rule}")
 
-    def _state_of(self, j: int) -> Callable[[], PyTree]:
-        return lambda: jax.tree.map(lambda a: np.asarray(a)[j], self._carry.state)
+    def _fetch(self, j: int) -> Callable[[], PyTree]:
+        """Fetches a member's state and memory; the whole group's only once a chunk."""
+        return lambda: jax.tree.map(lambda a: a[j], self._on_host())
+
+    def _on_host(self) -> PyTree:
+        if self._host is None:
+            whole = self._carry.state, self._carry.memory
+            self._host = jax.tree.map(np.asarray, whole)
+        return self._host
 
     def _interrupt(self, step: int) -> None:
         for j, member in self._running():
-            member.checkpoint(step, self._state_of(j)())
+            member.checkpoint(step, self._fetch(j)())
             self._end(member, "interrupted", f"interrupted at step {step}")
 
     def _diverge(self, member: Member, step: int) -> None:
-        member.diverge(step, self._timing)
+        member.diverge(step, self._share())
         self._progress.message(f"{member.task.name}: {member.message}")
         self._progress.end(member.task.name, member.status)
 
     def _end(self, member: Member, status: str, message: str) -> None:
-        member.finish(status, self._timing, message)
+        member.finish(status, self._share(), message)
         if message:
             self._progress.message(f"{member.task.name}: {message}")
         self._progress.end(member.task.name, status)
+
+    def _share(self) -> dict[str, float]:
+        """Seconds a member, which go together and so cannot be told apart."""
+        return {what: s / len(self.members) for what, s in self._timing.items()}
 
     @contextlib.contextmanager
     def _timed(self, what: str) -> Iterator[None]:

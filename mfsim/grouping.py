@@ -7,15 +7,18 @@ from collections.abc import Hashable, Sequence
 import equinox as eqx
 import jax.numpy as jnp
 
-from mfsim.member import Member
+from mfsim.member import STATE_COPIES, Member
 from mfsim.program import physics, stack
 
 
-def make_groups(members: Sequence[Member], *, workers: int) -> list[list[Member]]:
+def make_groups(
+    members: Sequence[Member], workers: int, memory: int
+) -> list[list[Member]]:
     """Members that can go together, in groups of one size for each shape.
 
     One size means one program; larger groups share more noise, more groups keep more
-    workers busy: the size is the best of both by the count of rounds.
+    workers busy: the size is the best of both by the count of rounds, as far as the
+    states of all that run at once fit in `memory` bytes.
     """
     by_shape: dict[Hashable, dict[Hashable, list[Member]]] = defaultdict(
         lambda: defaultdict(list)
@@ -25,7 +28,10 @@ def make_groups(members: Sequence[Member], *, workers: int) -> list[list[Member]
         by_shape[shape][lockstep].append(member)
     groups = []
     for alike in by_shape.values():
-        size = group_size([len(group) for group in alike.values()], workers)
+        sizes = [len(group) for group in alike.values()]
+        needed = STATE_COPIES * max(map(state_bytes, alike[next(iter(alike))]))
+        most = max(1, memory // (needed * workers))
+        size = group_size(sizes, workers, most)
         for group in alike.values():
             groups += [group[i : i + size] for i in range(0, len(group), size)]
     return groups
@@ -43,12 +49,19 @@ def likeness(member: Member) -> tuple[Hashable, Hashable]:
     return shape, (experiment.seed, id(member.data), steps, start)
 
 
-def group_size(sizes: list[int], workers: int) -> int:
+def state_bytes(member: Member) -> int:
+    """Bytes of one state of a member."""
+    experiment = member.experiment
+    return experiment.flow.plan(member.data, experiment.dtype)["state"]
+
+
+def group_size(sizes: list[int], workers: int, most: int) -> int:
     """The divisor of all sizes with the least time, noise costing one member a step."""
-    most = math.gcd(*sizes)
+    common = math.gcd(*sizes)
 
     def rounds(size: int) -> int:
         return -(-(sum(sizes) // size) // workers) * (size + 1)
 
-    divisors = [size for size in range(1, most + 1) if most % size == 0]
+    fitting = range(1, min(common, most) + 1)
+    divisors = [size for size in fitting if common % size == 0]
     return min(divisors, key=lambda size: (rounds(size), size))

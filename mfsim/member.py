@@ -17,14 +17,20 @@ from jaxtyping import PyTree
 
 from mfsim.datasets import Data
 from mfsim.errors import ConfigError, MfsimError
-from mfsim.experiment import Experiment
+from mfsim.experiment import Experiment, hash_file
 from mfsim.series import Series
-from mfsim.storage import Recorder
+from mfsim.storage import MAX_DATA_BYTES, DataFile, Recorder, open_trajectory
 
 _COMMIT_SECONDS = 0.5
 _CHECKPOINT_SECONDS = 5.0
+_CHECKPOINT_SHARE = 0.05
+"""Seconds between checkpoints; more where one takes long, for a small share of time."""
+
+STATE_COPIES = 6
+"""States held at once: start, now, next, force, noise and a file's copy."""
+
 _EXPLODED = 100.0
-"""A risk so many times the start's, or 1, is no training any more."""
+"""A risk so many times that of the start, or of f = 0, is no training any more."""
 
 STABLE_STEP = Series(
     "time", "eta_max", "Largest stable step, in flow time, at this state."
@@ -63,9 +69,11 @@ class Member:
         self.start: tuple[int, Sequence[np.ndarray]] | None = None
         self.risk = self.first_risk = float("nan")
         self.row: dict[str, np.ndarray] = {}
+        outputs = np.zeros_like(data.y_train)
+        self._idle_risk = float(experiment.flow.loss(outputs, data.y_train).mean())
         self._stable_step = experiment.flow_step
-        self._past_limit = 0
         self._saved_at, self._committed_at = time.monotonic(), float("-inf")
+        self._pause, self._is_waiting = _CHECKPOINT_SECONDS, False
         self._recorder: Recorder
         self.is_open = False
 
@@ -82,6 +90,10 @@ class Member:
                 planned_snapshots=planned,
             )
             self.start, self.is_open = self._recorder.checkpoint, True
+            rows = open_trajectory(path).series
+            if rows.sizes["step"]:
+                last = rows.isel(step=-1)
+                self.row = {str(name): a.values for name, a in last.items()}
             return
         series = {k: v for k, v in self.declared.items() if isinstance(v, Series)}
         absent = {k: v for k, v in self.declared.items() if isinstance(v, str)}
@@ -91,13 +103,22 @@ class Member:
             config=self.experiment.to_toml(),
             series=series,
             absent=absent,
-            data=self.data._asdict(),
+            data=self._kept_data(),
             sweep=self.task.sweep,
             overwrite=overwrite,
             planned_rows=len(self.saves),
             planned_snapshots=max(1, planned),
         )
         self.is_open = True
+
+    def _kept_data(self) -> dict[str, Any]:
+        """The arrays, or where they came from if they are large."""
+        files = self.experiment.flow.dataset.files()
+        arrays: dict[str, Any] = self.data._asdict()
+        for name, array in self.data._asdict().items():
+            if len(files) == 1 and array.nbytes > MAX_DATA_BYTES:
+                arrays[name] = DataFile(str(files[0]), hash_file(files[0]))
+        return arrays
 
     def _attributes(self) -> dict[str, str | int]:
         experiment = self.experiment
@@ -117,13 +138,14 @@ class Member:
         risk: float,
         state: Callable[[], PyTree],
     ) -> None:
-        """Write the row of a save, its snapshot, and now and then a checkpoint.
+        """Take the row of a save and its snapshot; the last of them is settled at once.
 
         Args:
             step: Steps done.
             row: The series.
             risk: The training risk.
-            state: Fetches the state, which most saves do not need.
+            state: Fetches the state and the integrator's memory, which most saves do
+                not need.
         """
         time_ = self.experiment.flow_step * step
         self.risk, self.row = risk, row
@@ -132,14 +154,20 @@ class Member:
         self._recorder.append(step, time_, rate * time_, row)
         is_last = step == self.saves[-1] or self.has_stopped
         if step in self._snapshots or (is_last and self._snapshots):
-            arrays = self.experiment.flow.export(state())
+            arrays = self.experiment.flow.export(state()[0])
             self._recorder.snapshot(step, time_, arrays)
-        now = time.monotonic()
-        if is_last or now - self._saved_at > _CHECKPOINT_SECONDS:
+        self._is_waiting = True
+        if is_last:
             self.checkpoint(step, state())
-        elif now - self._committed_at > _COMMIT_SECONDS:
+
+    def settle(self, step: int, state: Callable[[], PyTree]) -> None:
+        """Between chunks: a checkpoint if one is due, else a commit of waiting rows."""
+        now = time.monotonic()
+        if now - self._saved_at > self._pause:
+            self.checkpoint(step, state())
+        elif self._is_waiting and now - self._committed_at > _COMMIT_SECONDS:
             self._recorder.commit()
-            self._committed_at = now
+            self._committed_at, self._is_waiting = now, False
 
     @property
     def num_snapshots(self) -> int:
@@ -153,24 +181,29 @@ class Member:
 
     def checkpoint(self, step: int, state: PyTree) -> None:
         """Keep what is needed to go on from here to the bit."""
-        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
-        self._recorder.save_checkpoint(step, leaves)
+        began = time.monotonic()
+        self._recorder.save_checkpoint(step, jax.tree.leaves(state))
         self._saved_at = self._committed_at = time.monotonic()
+        self._is_waiting = False
+        taken = self._saved_at - began
+        self._pause = max(_CHECKPOINT_SECONDS, taken / _CHECKPOINT_SHARE)
 
     def has_exploded(self, risk: float) -> bool:
         """Whether a training risk is beyond all training."""
-        return not risk <= _EXPLODED * max(self.first_risk, 1.0)
+        reference = max(self.first_risk, self._idle_risk)
+        return not np.isfinite(risk) or risk > _EXPLODED * (reference or np.inf)
 
     def diverge(self, step: int, timing: Mapping[str, float]) -> None:
         """End the run as diverged; its rows so far stay."""
-        limit = self._stable_step * self.experiment.time_rate
+        given = float(self.experiment.integrator.step)
+        limit = np.fmin(self._stable_step * self.experiment.time_rate, given)
         unit = self.experiment.schedule.unit
         self.finish(
             "diverged",
             timing,
             f"integrator.step must be below {limit:.2g} in {unit} "
             f"time where it diverged, near step {step}, got "
-            f"{self.experiment.integrator.step:.2g}; try half that or step = 'auto'.",
+            f"{given:.2g}; try half that or step = 'auto'.",
         )
 
     def finish(
@@ -190,16 +223,22 @@ class Member:
         except (MfsimError, OSError, RuntimeError, ValueError):
             self._recorder.close()
 
+    def interrupt(self) -> None:
+        """End the run as it stands in its file, if that is open."""
+        self.status, self.message = "interrupted", "interrupted before it went on"
+        if self.is_open:
+            self._recorder.finish("interrupted", {}, self.message)
+
     def _watch_stability(self, step: int, row: dict[str, np.ndarray]) -> None:
         self._stable_step = float(row["stable_step"])
-        if not np.isfinite(self._stable_step) and not self.message:
+        if self.message:
+            return
+        if not np.isfinite(self._stable_step):
             self._warn(
                 f"the tangent kernel is zero at step {step}: no neuron responds to any "
                 "training input and nothing moves any more; take a smaller step."
             )
         if self.experiment.flow_step > self._stable_step:
-            self._past_limit += 1
-        if self._past_limit == 1 and not self.message:
             self._warn(
                 f"step {self.experiment.flow_step:.2g} in flow time is past the stable "
                 f"{self._stable_step:.2g} that H(p_t) allows at step {step}; results "

@@ -4,16 +4,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from mfsim.ensemble import num_workers, pick_devices
 from mfsim.experiment import Experiment
 from mfsim.group import Group
-from mfsim.grouping import likeness, make_groups
+from mfsim.grouping import likeness, make_groups, state_bytes
 from mfsim.member import Member, Task
-from mfsim.preparation import prepare
-from mfsim.program import Programs
+from mfsim.preparation import memory_of, prepare
+from mfsim.program import Programs, numerics
 from mfsim.series import Series
 from mfsim.sweep import Sweep
 
@@ -30,15 +29,16 @@ def plan(what: Experiment | Sweep, *, device: str | None = None) -> str:
         [what] if isinstance(what, Experiment) else [p.experiment for p in what.points]
     )
     devices = pick_devices(device)
-    with jax.enable_x64(True), jax.default_device(devices[0]):
+    with numerics(devices[0]):
         members = prepare([Task(str(i), e, Path(str(i))) for i, e in enumerate(points)])
         workers = num_workers(devices)
-        groups = make_groups(members, workers=workers)
+        groups = make_groups(members, workers, memory_of(devices[0]))
         seconds = sum(_estimate(groups)) / min(workers, len(groups))
         lines = [members[0].experiment.to_toml()]
         if len(members) > 1:
             lines[0] += f"\n# ... and {len(members) - 1} more points of the sweep"
-        lines += _sizes(members[0], len(groups[0]))
+        largest = max(members, key=state_bytes)
+        lines += _sizes(largest, max(map(len, groups)))
         lines.append(_steps(members))
     lines.append(
         f"time      about {_duration(seconds)} on {workers} x {devices[0].platform}"
@@ -57,7 +57,7 @@ def _sizes(member: Member, together: int) -> list[str]:
         for s in member.declared.values()
         if isinstance(s, Series)
     )
-    kept = member.num_snapshots * bytes_["particles"] + len(member.saves) * row
+    kept = member.num_snapshots * bytes_["state"] + len(member.saves) * row
     return [
         f"data      {n} training and {len(data.y_test)} test points in {d} dimensions",
         f"memory    {arrays}, {together} runs together; {block} samples a block, "

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -17,7 +18,7 @@ from mfsim.datasets import AbstractDataset, Data
 from mfsim.errors import ConfigError
 from mfsim.experiment import Experiment
 from mfsim.integrators.stability import auto_step, round_down, stable_step
-from mfsim.member import Member, Task
+from mfsim.member import STATE_COPIES, Member, Task
 from mfsim.program import physics, stack
 
 
@@ -70,6 +71,7 @@ def resolve(experiment: Experiment, data: Data) -> Experiment:
             f"got {batch}."
         )
     _check_reals(experiment)
+    _check_data(experiment, data)
     _check_memory(experiment, data)
     if experiment.integrator.step != "auto":
         return _check_step(experiment)
@@ -79,49 +81,8 @@ def resolve(experiment: Experiment, data: Data) -> Experiment:
             "integrator.step must be a number here, got 'auto', but the tangent kernel "
             "on the training inputs is zero and sets no limit."
         )
-    return experiment.with_step(min(round_down(step), experiment.schedule.longest))
-
-
-def _check_reals(experiment: Experiment) -> None:
-    """Refuse reals whose squares the run's precision cannot hold."""
-    info = np.finfo(experiment.dtype)
-    least, most = float(info.tiny) ** 0.5, float(info.max) ** 0.5
-    for part in ("flow.network", "flow", "integrator"):
-        owner = functools.reduce(getattr, part.split("."), experiment)
-        for field in dataclasses.fields(owner):
-            value = getattr(owner, field.name)
-            if isinstance(value, float) and value and not least < abs(value) < most:
-                raise ConfigError(
-                    f"{part}.{field.name} must be between {least:.0e} and {most:.0e} "
-                    f"in {experiment.dtype}, got {value:g}."
-                )
-
-
-def _check_memory(experiment: Experiment, data: Data) -> None:
-    """Refuse a state that the machine cannot hold a few times over."""
-    flow, copies = experiment.flow, 6
-    needed = copies * flow.plan(data, experiment.dtype)["particles"]
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > there:
-        raise ConfigError(
-            f"flow.network.width must be such that {copies} copies of the state fit "
-            f"in the {there / 2**30:.0f} GiB of memory, got {flow.network.width}, "
-            f"which needs {needed / 2**30:.3g} GiB."
-        )
-
-
-def _check_step(experiment: Experiment) -> Experiment:
-    step, longest = float(experiment.integrator.step), experiment.schedule.longest
-    if longest < math.inf and longest / step >= 2**31:
-        raise ConfigError(
-            f"schedule.horizon must be below 2^31 steps of {step:g}, got {longest:g}."
-        )
-    if step > longest:
-        raise ConfigError(
-            f"integrator.step must be at most schedule.horizon = {longest:g}, "
-            f"got {step:g}."
-        )
-    return experiment
+    step = min(round_down(step), experiment.schedule.longest)
+    return _check_step(experiment.with_step(step))
 
 
 _limit = eqx.filter_jit(stable_step)
@@ -139,9 +100,61 @@ def _auto_step(experiment: Experiment, data: Data) -> float:
     return auto_step(flow, limit)
 
 
-def _parts(x: jax.Array, batch: int | None, key: jax.Array) -> list[jax.Array]:
-    """What one step may see: all points, or a few of its random batches."""
-    if batch is None:
-        return [x]
-    keys = jax.random.split(key, 8)
-    return [x[jax.random.permutation(k, len(x))[:batch]] for k in keys]
+def _check_step(experiment: Experiment) -> Experiment:
+    step, longest = float(experiment.integrator.step), experiment.schedule.longest
+    if longest < math.inf and longest / step >= 2**31:
+        raise ConfigError(
+            f"schedule.horizon must be below 2^31 steps of {step:g}, got {longest:g}."
+        )
+    if step > longest:
+        raise ConfigError(
+            f"integrator.step must be at most schedule.horizon = {longest:g}, "
+            f"got {step:g}."
+        )
+    return experiment
+
+
+def _check_reals(experiment: Experiment) -> None:
+    """Refuse reals whose squares the run's precision cannot hold."""
+    info = np.finfo(experiment.dtype)
+    least, most = float(info.tiny) ** 0.5, float(info.max) ** 0.5
+    for part in ("flow.network", "flow", "integrator"):
+        owner = functools.reduce(getattr, part.split("."), experiment)
+        for field in dataclasses.fields(owner):
+            value = getattr(owner, field.name)
+            if isinstance(value, float) and value and not least < abs(value) < most:
+                raise ConfigError(
+                    f"{part}.{field.name} must be between {least:.0e} and {most:.0e} "
+                    f"in {experiment.dtype}, got {value:g}."
+                )
+
+
+def _check_data(experiment: Experiment, data: Data) -> None:
+    """Refuse inputs and labels that the run's precision cannot hold."""
+    most = float(np.finfo(experiment.dtype).max) ** 0.5
+    for name, array in data._asdict().items():
+        if np.abs(array).max(initial=0) > most:
+            raise ConfigError(
+                f"flow.dataset.{name} must be below {most:.0e} in {experiment.dtype}, "
+                f"got {np.abs(array).max():.3g}; rescale it."
+            )
+
+
+def _check_memory(experiment: Experiment, data: Data) -> None:
+    """Refuse a state that the machine cannot hold a few times over."""
+    flow = experiment.flow
+    needed = STATE_COPIES * flow.plan(data, experiment.dtype)["state"]
+    there = memory_of(jnp.zeros(()).device)
+    if needed > there:
+        raise ConfigError(
+            f"flow.network.width must let {STATE_COPIES} copies of the state fit in "
+            f"the {there / 2**30:.0f} GiB of memory, got {flow.network.width}, "
+            f"which needs {needed / 2**30:.3g} GiB."
+        )
+
+
+def memory_of(device: Any) -> int:
+    """Bytes of memory of a device; a CPU's is the machine's."""
+    stats = device.memory_stats() or {}
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return stats.get("bytes_limit", there)

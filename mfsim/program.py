@@ -1,7 +1,8 @@
 """Program: what all experiments of one shape compile to."""
 
+import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
+from mfsim.blocks import in_turn
 from mfsim.datasets import Data
 from mfsim.experiment import Experiment
 from mfsim.flows import AbstractFlow
@@ -17,7 +19,7 @@ from mfsim.integrators import AbstractIntegrator, Carry
 from mfsim.integrators.stability import stable_step
 from mfsim.observables import AbstractObservable
 
-_TOGETHER = Carry(state=0, step=None)  # type: ignore[arg-type]
+TOGETHER = Carry(state=0, step=None, memory=0)  # type: ignore[arg-type]
 """Members of a group are in step: one step count, hence one draw of noise, for all."""
 
 
@@ -38,6 +40,7 @@ class Shape(NamedTuple):
     members: int
     dtype: str
     together: bool
+    device: int
 
 
 def physics(experiment: Experiment) -> tuple[AbstractFlow, AbstractIntegrator]:
@@ -46,6 +49,20 @@ def physics(experiment: Experiment) -> tuple[AbstractFlow, AbstractIntegrator]:
     return flow, eqx.tree_at(
         lambda i: i.step, experiment.integrator, experiment.flow_step
     )
+
+
+@contextlib.contextmanager
+def numerics(device: Any) -> Iterator[None]:
+    """On a device, with float64 at hand and no product in less than its own precision.
+
+    JAX keeps these settings by thread.
+    """
+    with (
+        jax.enable_x64(True),
+        jax.default_device(device),
+        jax.default_matmul_precision("highest"),
+    ):
+        yield
 
 
 def stack(components: Sequence[PyTree], dtype: DTypeLike) -> PyTree:
@@ -87,21 +104,23 @@ class Program:
                 carry = integrator.advance(flow, batch, carry, steps, key)
                 return carry, _is_finite(carry.state)
 
-            axes = (0, _TOGETHER)
-            return jax.vmap(one, in_axes=axes, out_axes=(_TOGETHER, 0))(reals, carry)
+            axes = (0, TOGETHER)
+            return jax.vmap(one, in_axes=axes, out_axes=(TOGETHER, 0))(reals, carry)
 
         def measure(
             reals: PyTree, data: Data, state: PyTree, initial: PyTree
         ) -> Measurement:
             def one(member: tuple[PyTree, PyTree, PyTree]) -> Measurement:
                 reals, state, initial = member
-                flow, _ = eqx.combine(reals, shape.static)
-                return _measure(shape.observables, flow, data, state, initial)
+                flow, integrator = eqx.combine(reals, shape.static)
+                batch = getattr(integrator, "batch_size", None)
+                return _measure(shape.observables, flow, data, state, initial, batch)
 
             return each(one)((reals, state, initial))
 
         steps = jnp.asarray(0, jnp.int32)
-        self.advance = _compile(advance, reals, data, carry, steps, key)
+        with in_turn(not shape.together):
+            self.advance = _compile(advance, reals, data, carry, steps, key)
         self.measure = _compile(measure, reals, data, carry.state, carry.state)
 
 
@@ -124,13 +143,15 @@ def _measure(
     data: Data,
     state: PyTree,
     initial: PyTree,
+    batch_size: int | None,
 ) -> Measurement:
     series: dict[str, Array] = {}
     for observable in observables:
         series |= observable.measure(flow, data, state, initial)
     outputs = flow.predict(state, data.x_train)
     risk = flow.loss(outputs, data.y_train).mean(dtype=jnp.float64)
-    return Measurement(series, risk, stable_step(flow, state, data.x_train))
+    limit = stable_step(flow, state, data.x_train, batch_size)
+    return Measurement(series, risk, limit)
 
 
 class Programs:

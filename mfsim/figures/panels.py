@@ -12,14 +12,12 @@ from mfsim.figures.style import plain
 Panels = Mapping[str, Mapping[str, str]]
 """By title, a word for each series by its name."""
 
+DRIFT = "kernel_drift_relative"
 PANELS: Panels = {
     "risk": {"train_risk": "train", "test_risk": "test"},
     "error": {"train_error": "train", "test_error": "test"},
-    "relative displacement": {"displacement_relative": "displacement"},
-    "tangent kernel": {
-        "kernel_drift_relative": "drift",
-        "kernel_alignment": "alignment",
-    },
+    "relative change": {"displacement_relative": "displacement", DRIFT: "kernel drift"},
+    "alignment": {"kernel_alignment": "kernel with labels"},
 }
 
 
@@ -65,15 +63,11 @@ def finish(axes: Axes, title: str, series: xarray.Dataset, keys: Mapping) -> Non
     elif drawn.size and 0 < 2 * drawn.min() < drawn.max():
         axes.set_yscale("log")
     axes.set_ylabel(title + f" [{plain(unit)}]" * (unit != "1"))
-    # Above the axes: whatever the data, nothing of them is covered.
-    axes.legend(
-        loc="lower left", bbox_to_anchor=(-0.02, 0.98), borderaxespad=0.1, ncols=3
-    )
 
 
 def not_finite(series: xarray.Dataset, panels: Panels) -> list[str]:
-    """A sentence on the values that are not finite, if there are any."""
+    """A sentence on values that are not finite, if there are any."""
     keys = [key for words in panels.values() for key in words]
     counts = {key: int((~np.isfinite(series[key])).sum()) for key in keys}
-    each = ", ".join(f"{n} of {plain(key)}" for key, n in counts.items() if n)
-    return [f"Left out, as not finite: {each}."] if each else []
+    each = ", ".join(f"{plain(key)} ({n})" for key, n in counts.items() if n)
+    return [f"Not finite, so left out: {each}."] if each else []

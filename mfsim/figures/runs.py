@@ -7,18 +7,30 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mfsim.figures.panels import PANELS, finish, not_finite, recorded, start, values
-from mfsim.figures.style import LOOKS, formula, number, styled, symbol, write
+from mfsim.figures.style import (
+    LOOKS,
+    formula,
+    last_word,
+    number,
+    plain,
+    styled,
+    symbol,
+    write,
+)
 from mfsim.storage import Trajectory
 
 CLOCKS = {"time": "flow time", "kernel_time": "kernel time"}
-_KINDS = (
+_FACTS = (
     "flow.dataset",
     "flow.network",
     "flow.network.activation",
     "flow",
     "integrator",
+    "flow.network.alpha",
+    "flow.temperature",
+    "flow.network.width",
+    "seed",
 )
-_NUMBERS = ("flow.network.alpha", "flow.temperature", "flow.network.width")
 
 
 @styled
@@ -30,8 +42,8 @@ def run_figure(run: Trajectory) -> Figure:
     for (title, words), axes in zip(panels.items(), grid, strict=True):
         for (key, word), look in zip(words.items(), LOOKS, strict=False):
             label = f"{word} {formula(series[key].attrs.get('symbol', ''))}".strip()
-            own = look if clock.size <= 60 else look | {"marker": ""}
-            axes.plot(clock, values(series, key), **own, label=label)
+            every = clock.size // 40 + 1
+            axes.plot(clock, values(series, key), markevery=every, label=label, **look)
         finish(axes, title, series, words)
     if _setting(run, "schedule.spacing") == "log" and (clock > 0).any():
         grid[-1].set_xscale("log")
@@ -51,20 +63,16 @@ def clock_of(run: Trajectory | None) -> str:
 
 
 def facts(run: Trajectory, differs: Collection[str] = ()) -> list[str]:
-    """What a run is, without what differs across its sweep: kinds, then numbers."""
-    kinds = [_setting(run, path) for path in _KINDS if path not in differs]
-    numbers = {path: _setting(run, path) for path in _NUMBERS}
-    y = run.data.get("y_train")
-    numbers |= {
-        "num_train": len(y) if isinstance(y, np.ndarray) else None,
-        "seed": _setting(run, "seed"),
-    }
-    known = [
-        f"{symbol(path)} = {number(value)}"
-        for path, value in numbers.items()
-        if value is not None and path not in differs
+    """What a run is: kinds, then numbers; without names that differ in its sweep."""
+    found = {last_word(path): _setting(run, path) for path in _FACTS}
+    if isinstance(y := run.data.get("y_train"), np.ndarray):
+        found["num_train"] = len(y)
+    found = {k: v for k, v in found.items() if v is not None and k not in differs}
+    kinds = [plain(v) for v in found.values() if isinstance(v, str)]
+    numbers = [
+        f"{symbol(k)} = {number(v)}" for k, v in found.items() if not isinstance(v, str)
     ]
-    return [" · ".join(str(kind) for kind in kinds if kind), ", ".join(known)]
+    return [" · ".join(kinds), ", ".join(numbers)]
 
 
 def _setting(run: Trajectory, path: str) -> Any:

@@ -6,9 +6,10 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from mfsim.errors import ConfigError, MfsimError
+from mfsim.figures.families import swept_axis
 from mfsim.figures.runs import run_figure
-from mfsim.figures.style import styled
-from mfsim.figures.sweeps import sweep_figure, swept_axis, transition_figure
+from mfsim.figures.style import last_word, styled
+from mfsim.figures.sweeps import sweep_figure, transition_figure
 from mfsim.storage import open_sweep, open_trajectory
 
 SUFFIXES = (".pdf", ".png", ".svg")
@@ -55,6 +56,6 @@ def _draw(path: Path) -> Figure:
         return run_figure(open_trajectory(path))
     sweep = open_sweep(path)
     first = next(name for name in sweep.run_id.values.flat if name)
-    is_alpha = swept_axis(sweep).split(".")[-1] == "alpha"
+    is_alpha = last_word(swept_axis(sweep)) == "alpha"
     draw = transition_figure if is_alpha else sweep_figure
     return draw(sweep, open_trajectory(path / f"{first}.h5"))

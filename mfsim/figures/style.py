@@ -19,8 +19,9 @@ styled = matplotlib.rc_context(
         "grid.color": "0.9",
         "legend.fontsize": 9,
         "legend.frameon": False,
-        "legend.handlelength": 2.2,
-        "legend.columnspacing": 1.4,
+        "legend.borderaxespad": 0.1,
+        "legend.columnspacing": 1.0,
+        "legend.handletextpad": 0.5,
         "lines.markersize": 5,
         "errorbar.capsize": 2.5,
         "savefig.dpi": 200,
@@ -35,25 +36,38 @@ LOOKS: tuple[dict[str, Any], ...] = (
 )
 """The first and the second series of a panel."""
 
-_SYMBOLS = {"temperature": "lambda", "width": "m", "num_train": "n", "step": "eta"}
+_SYMBOLS = {
+    "alpha": "alpha",
+    "temperature": "lambda",
+    "width": "m",
+    "num_train": "n",
+    "step": "eta",
+}
 _GREEK = re.compile(r"(?<![\\A-Za-z])(alpha|eta|lambda|mu|tau|theta)(?![A-Za-z])")
 
 
 def write(figure: Figure, facts: Sequence[str], notes: Sequence[str]) -> None:
-    """Write lines above a figure and sentences below it."""
+    """Write lines above a figure, sentences below it, legends above its panels."""
     left: dict[str, Any] = {"x": 0.01, "horizontalalignment": "left"}
     figure.suptitle("\n".join(facts), fontsize=9.5, **left)
-    # A sentence of its own line where it fits; some 15 letters an inch.
+    # Some 15 letters an inch.
     width = int(15 * figure.get_figwidth())
     lines = [line for note in notes for line in textwrap.wrap(note, width)]
     figure.supxlabel("\n".join(lines), fontsize=8.5, color="0.3", **left)
+    for axes in figure.axes:
+        # Above the axes: whatever the data, nothing of them is covered.
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 0.98), ncols=3)
 
 
 def symbol(name: str) -> str:
     """The symbol of a swept or configured quantity, else its name."""
-    word = name.split(".")[-1]
-    is_known = word == "alpha" or word in _SYMBOLS
-    return formula(_SYMBOLS.get(word, word)) if is_known else plain(word)
+    word = last_word(name)
+    return formula(_SYMBOLS[word]) if word in _SYMBOLS else plain(word)
+
+
+def last_word(path: str) -> str:
+    """What a dotted path of the configuration names."""
+    return path.rpartition(".")[2]
 
 
 def number(value: Any) -> str:

@@ -55,6 +55,14 @@ class AbstractFlow(Component):
         """Standard deviation of the prior, block by block."""
 
     @abstractmethod
+    def params(self, state: PyTree) -> PyTree:
+        """The network's parameters at a state."""
+
+    @abstractmethod
+    def trainable_mask(self, state: PyTree) -> PyTree:
+        """The tree of the state with True where a block moves, False where frozen."""
+
+    @abstractmethod
     def mean_potential(self, state: PyTree) -> Float[Array, ""]:
         """Mean over the particles of the prior's quadratic potential V_0."""
 

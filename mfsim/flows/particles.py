@@ -89,6 +89,12 @@ class ParticleFlow(AbstractFlow):
         risk = self.loss(self.predict(state, x), y).mean()
         return risk + self.temperature * self.mean_potential(state)
 
+    def params(self, state: Neurons) -> Neurons:
+        return state
+
+    def trainable_mask(self, state: Neurons) -> Neurons:
+        return self.network.trainable_mask(state)
+
     def mean_potential(self, state: Neurons) -> Float[Array, ""]:
         """Mean of V_0 = |w|^2/2 sigma_w^2 + u^2/2 sigma_u^2 over the particles."""
         std = self.prior_std()
@@ -114,7 +120,7 @@ class ParticleFlow(AbstractFlow):
         itemsize = jnp.dtype(dtype).itemsize
         block = self._samples_per_block(n, dtype)
         return {
-            "particles": self.network.width * (d + 1) * itemsize,
+            "state": self.network.width * (d + 1) * itemsize,
             "block": block * self.network.width * itemsize,
             "samples_per_block": block,
         }

@@ -16,10 +16,17 @@ from mfsim.integrators.noise import normal
 
 
 class Carry(NamedTuple):
-    """All that a trajectory needs to go on: the state and the steps done."""
+    """All that a trajectory needs to go on.
+
+    Attributes:
+        state: The state of the flow.
+        step: Steps done.
+        memory: What the integrator itself remembers, such as an adaptive step.
+    """
 
     state: PyTree
     step: Int[Array, ""]
+    memory: PyTree = ()
 
 
 class AbstractIntegrator(Component):
@@ -100,12 +107,12 @@ class AbstractStepper(AbstractIntegrator):
         order = self._order(data, batch_key, carry.step)
         loop = turn(carry.state), carry.step, order
         turned, k, _ = jax.lax.fori_loop(0, num_steps, step, loop)
-        return Carry(turn(turned), k)
+        return carry._replace(state=turn(turned), step=k)
 
     def _move(
         self, flow: AbstractFlow, state: PyTree, force: PyTree, noise: PyTree
     ) -> PyTree:
-        mask = flow.network.trainable_mask(state)
+        mask = flow.trainable_mask(state)
         moving, frozen = eqx.partition(state, mask)
         std, _ = eqx.partition(flow.prior_std(), mask)
 
@@ -141,7 +148,7 @@ class AbstractStepper(AbstractIntegrator):
 
 def _draw(flow: AbstractFlow, state: PyTree, key: Array, k: Array) -> PyTree:
     """Standard normals for the blocks that move; exact zeros where temperature is 0."""
-    moving, _ = eqx.partition(state, flow.network.trainable_mask(state))
+    moving, _ = eqx.partition(state, flow.trainable_mask(state))
     leaves, tree = jax.tree.flatten(moving)
     if isinstance(flow.temperature, float) and flow.temperature == 0:
         return tree.unflatten([0.0] * len(leaves))

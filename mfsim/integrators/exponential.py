@@ -26,4 +26,5 @@ class ExponentialLangevin(AbstractStepper):
         a = temperature * step / std**2
         weight = jnp.where(a > 0, -jnp.expm1(-a) / jnp.where(a > 0, a, 1), 1)
         spread = std * jnp.sqrt(-jnp.expm1(-2 * a))
-        return jnp.exp(-a) * theta + step * weight * force + spread * noise
+        # Rounding e^{-a} to 1 would lose the decay; expm1 keeps it.
+        return theta + (jnp.expm1(-a) * theta + step * weight * force + spread * noise)

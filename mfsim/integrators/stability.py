@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
@@ -10,6 +11,7 @@ from jaxtyping import Array, Float, PyTree
 from mfsim.flows import AbstractFlow
 
 _ITERATIONS = 16
+_BATCHES = 8
 _SAFETY = 0.25
 """H doubles on the way at alpha = 1: a quarter of the limit leaves a factor 2."""
 _RELAXATION = 0.02
@@ -41,18 +43,24 @@ def largest_eigenvalue(
 
 
 def stable_step(
-    flow: AbstractFlow, state: PyTree, x: Float[Array, "n d"]
+    flow: AbstractFlow,
+    state: PyTree,
+    x: Float[Array, "n d"],
+    batch_size: int | None = None,
 ) -> Float[Array, ""]:
     """2 n/(phi''_max alpha^2 lambda_max(H)), past which gradient descent blows up.
 
-    Unit: flow time.
+    With a batch size, the least over a few random batches. Unit: flow time.
 
     Source: the linearised residual recursion of gradient descent, Lee et al. 2019.
     """
-    rate = (
-        flow.loss.max_curvature * flow.kernel_rate * largest_eigenvalue(flow, state, x)
-    )
-    return 2 * x.shape[0] / rate
+    if batch_size is not None:
+        keys = jax.random.split(jax.random.key(1), _BATCHES)
+        rows = [jax.random.permutation(key, x.shape[0])[:batch_size] for key in keys]
+        some = jnp.stack([x[chosen] for chosen in rows])
+        return jax.lax.map(lambda x: stable_step(flow, state, x), some).min()
+    curvature = flow.loss.max_curvature * largest_eigenvalue(flow, state, x)
+    return 2 * x.shape[0] / (flow.kernel_rate * curvature)
 
 
 def auto_step(flow: AbstractFlow, limit: float) -> float:
@@ -63,7 +71,9 @@ def auto_step(flow: AbstractFlow, limit: float) -> float:
     """
     step = _SAFETY * min(1.0, math.sqrt(flow.kernel_rate)) * limit
     if flow.temperature > 0:
-        smallest = min(jax.tree.leaves(flow.prior_std())) ** 2
+        std = flow.prior_std()
+        moving, _ = eqx.partition(std, flow.trainable_mask(std))
+        smallest = min(jax.tree.leaves(moving)) ** 2
         step = min(step, _RELAXATION * smallest / flow.temperature)
     return step
 

@@ -1,6 +1,7 @@
 """The tangent kernel of a network at its present parameters."""
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
@@ -18,7 +19,7 @@ def tangent_kernel(
     params: tuple[ArrayLike, ArrayLike],
     x: Float[Array | np.ndarray, "n d"],
     y: Float[Array | np.ndarray, "k _"] | None = None,
-) -> Float[Array, "n k"]:
+) -> Float[Array | np.ndarray, "n k"]:
     r"""The kernel H(p) at the empirical law p of the neurons.
 
     H_ik = E_p[u^2 h'(w.x_i) h'(w.y_k)] x_i.y_k + E_p[h(w.x_i) h(w.y_k)], where a block
@@ -31,8 +32,8 @@ def tangent_kernel(
         y: Right inputs, likewise; `x` unless given.
 
     Returns:
-        The kernel in float64 whatever JAX's flags say; symmetric positive
-        semi-definite without `y`.
+        The kernel, a NumPy array unless traced, in float64 whatever JAX's flags say;
+        symmetric positive semi-definite without `y`.
 
     Raises:
         ValueError: If the inputs and the neurons differ in dimension.
@@ -57,7 +58,9 @@ def tangent_kernel(
         )
         moves_w, moves_u = network.trainable_mask(Neurons(w, u))
         total = float(moves_w) * slope * (x @ right.T) + float(moves_u) * value
-        return total / len(u)
+        kernel = total / len(u)
+        # A NumPy array stays float64 in the hands of a caller without 64-bit JAX.
+        return kernel if isinstance(kernel, jax.core.Tracer) else np.asarray(kernel)
 
 
 def _block_terms(

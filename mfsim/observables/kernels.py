@@ -17,7 +17,8 @@ def _kernel(
     flow: AbstractFlow, data: Data, state: PyTree, points: int
 ) -> Float[Array, "n n"]:
     network: Any = flow.network
-    return tangent_kernel(network, state, data.x_train[:points])
+    kernel: Any = tangent_kernel(network, flow.params(state), data.x_train[:points])
+    return kernel
 
 
 class KernelDrift(AbstractObservable):

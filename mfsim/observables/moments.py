@@ -44,7 +44,7 @@ class NeuronMoments(AbstractObservable):
         return {"neuron_mean": mean, "neuron_covariance": covariance}
 
     def measure(self, flow, data, state, initial):
-        w, u = state
+        w, u = flow.params(state)
         theta = jnp.concatenate([w, u[:, None]], axis=1).astype(jnp.float64)
         mean = theta.mean(axis=0)
         centred = theta - mean

@@ -37,9 +37,10 @@ class Displacement(AbstractObservable):
         }
 
     def measure(self, flow, data, state, initial):
-        moved = jax.tree.map(jnp.subtract, state, initial)
+        now, start = flow.params(state), flow.params(initial)
+        moved = jax.tree.map(jnp.subtract, now, start)
         distance = jnp.sqrt(_sum_of_squares(moved) / flow.network.width)
-        size = jnp.sqrt(_sum_of_squares(initial) / flow.network.width)
+        size = jnp.sqrt(_sum_of_squares(start) / flow.network.width)
         return {"displacement": distance, "displacement_relative": distance / size}
 
 

@@ -5,6 +5,7 @@ docs/file_format.md describes the file path by path.
 
 from mfsim.series import Series as Series
 from mfsim.storage.layout import FORMAT_VERSION as FORMAT_VERSION
+from mfsim.storage.layout import MAX_DATA_BYTES as MAX_DATA_BYTES
 from mfsim.storage.layout import DataFile as DataFile
 from mfsim.storage.recorder import Recorder as Recorder
 from mfsim.storage.sweep import open_sweep as open_sweep

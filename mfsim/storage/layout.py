@@ -38,8 +38,8 @@ class DataFile:
 
 ROW_SERIES = {
     "step": Series("1", "k", "number of steps taken", dtype="int64"),
-    "time": Series("1", "t", "flow time, step size times number of steps"),
-    "kernel_time": Series("1", "tau", "kernel time, alpha^2 times flow time"),
+    "time": Series("time", "t", "flow time, step size times number of steps"),
+    "kernel_time": Series("time", "tau", "kernel time, alpha^2 times flow time"),
 }
 
 

@@ -46,7 +46,7 @@ class Trajectory:
     """
 
     def __init__(self, path: str | Path) -> None:
-        """Read all but the snapshots and the data.
+        """Read all but the series, the snapshots and the data.
 
         Raises:
             FormatError: If the file is not a readable mfsim file.
@@ -60,10 +60,15 @@ class Trajectory:
             self.timing = _plain(group_at(file, "timing").attrs)
             self.absent = _plain(group_at(file, "series").attrs)
             self.absent.pop("coordinates", None)
-            self.series = _read_series(group_at(file, "series"))
             self.snapshots: Mapping[str, xarray.DataArray] = Snapshots(
                 self.path, snapshot_paths(file)
             )
+
+    @cached_property
+    def series(self) -> xarray.Dataset:
+        """The recorded quantities, as they are when first asked for."""
+        with open_for_reading(self.path) as file:
+            return _read_series(group_at(file, "series"))
 
     @cached_property
     def config(self) -> dict[str, Any]:

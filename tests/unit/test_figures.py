@@ -87,6 +87,11 @@ def write_sweep(folder, outer=(), factors=(0.9, 1.1), **options):
     return folder
 
 
+def is_at(line, x):
+    """Whether a line is upright at x."""
+    return np.shape(line.get_xdata()) == (2,) and np.allclose(line.get_xdata(), x)
+
+
 def texts(figure):
     """All that is written in a figure's title, caption, legends."""
     legends = [axes.get_legend() for axes in figure.axes] + figure.legends
@@ -118,20 +123,25 @@ class TestRun:
     def test_panels(self, tmp_path):
         figure = run_figure(open_trajectory(write(tmp_path / "a.h5", falling())))
         labels = [axes.get_ylabel() for axes in figure.axes]
-        wanted = ["risk", "error [%]", "relative displacement", "tangent kernel"]
-        assert labels == wanted
-        assert [len(axes.lines) for axes in figure.axes] == [2, 2, 1, 1]
+        assert labels == ["risk", "error [%]", "relative change"]
+        assert [len(axes.lines) for axes in figure.axes] == [2, 2, 2]
         assert [axes.get_yscale() for axes in figure.axes][:2] == ["log", "linear"]
         assert figure.axes[0].get_xscale() == "log"
-        assert figure.axes[0].get_xlabel() == r"kernel time $\tau $"
-        for part in (r"$\alpha $ = 2", r"$10^{-4}$", "$m$ = 64", "$n$ = 7", "seed = 3"):
+        assert figure.axes[-1].get_xlabel() == r"kernel time ${\tau}$"
+        for part in (
+            r"${\alpha}$ = 2",
+            r"$10^{-4}$",
+            "$m$ = 64",
+            "$n$ = 7",
+            "seed = 3",
+        ):
             assert part in texts(figure)
         assert "Digits · TwoLayer · ParticleFlow · NoisyGD" in texts(figure)
 
     def test_flow_time_and_linear_saves(self, tmp_path):
         config = CONFIG.replace('"kernel"', '"flow"').replace('"log"', '"linear"')
         run = open_trajectory(write(tmp_path / "a.h5", falling(), config=config))
-        axes = run_figure(run).axes[0]
+        axes = run_figure(run).axes[-1]
         assert (axes.get_xlabel(), axes.get_xscale()) == ("flow time $t$", "linear")
         np.testing.assert_array_equal(axes.lines[0].get_xdata(), run.series["time"])
 
@@ -159,6 +169,9 @@ class TestRun:
         path = write(tmp_path / "a.h5", rows, status="diverged")
         figure = run_figure(open_trajectory(path))
         assert "Not completed, diverged: exploded at step 3" in texts(figure)
+        assert "Not finite, so left out: train risk (1), test risk (1)." in texts(
+            figure
+        )
         assert np.isnan(figure.axes[0].lines[0].get_ydata()[-1])
         assert save_plot(path).exists()
 
@@ -167,17 +180,41 @@ class TestTransition:
     def test_alpha_c(self, tmp_path):
         sweep = open_sweep(write_sweep(tmp_path))
         figure = transition_figure(sweep, open_trajectory(tmp_path / "0_0_0.h5"))
-        moved, error = figure.axes
+        labels = [axes.get_ylabel() for axes in figure.axes]
+        assert labels == ["relative change", "error [%]", "risk"]
+        moved, error, risk = figure.axes
         scales = [(a.get_xscale(), a.get_yscale()) for a in figure.axes]
-        assert scales == [("log", "log"), ("log", "linear")]
-        assert moved.get_xlabel() == r"$\alpha $"
-        assert error.get_ylabel() == "error [%]"
+        assert scales == [("log", "log"), ("log", "linear"), ("log", "linear")]
+        assert risk.get_xlabel() == r"${\alpha}$"
         # Seeds cross at sqrt(36) and sqrt(44): half their distance is the error.
         half = (np.sqrt(44) - np.sqrt(36)) / 2
-        assert rf"$\alpha_c = {40**0.5:.2f} \pm {half:.2f}$" in texts(figure)
+        assert rf"$\alpha_c={40**0.5:.2f}\pm{half:.2f}$" in texts(figure)
+        for axes in figure.axes:
+            assert any(is_at(line, 40**0.5) for line in axes.lines)
         assert "2 seeds; error bars and ± are standard errors" in texts(figure)
         assert "seed = " not in texts(figure)
-        assert len(moved.containers) == len(error.containers) == 2
+        assert [len(axes.containers) for axes in (moved, error, risk)] == [2, 2, 2]
+
+    def test_without_errors_risk_alone(self, tmp_path):
+        place = {"dims": ["alpha"], "index": {"alpha": 0}, "values": {"alpha": 1.0}}
+        row = {"train_risk": 1.0, "displacement_relative": 1.0}
+        write(tmp_path / "a.h5", [row], sweep=place)
+        labels = [a.get_ylabel() for a in transition_figure(open_sweep(tmp_path)).axes]
+        assert labels == ["relative change", "risk"]
+
+    @pytest.mark.parametrize("status", ["completed", "diverged"])
+    def test_values_that_are_not_finite_are_told(self, tmp_path, status):
+        for i, risk in enumerate([0.5, np.nan]):
+            place = {
+                "dims": ["alpha"],
+                "index": {"alpha": i},
+                "values": {"alpha": i + 1},
+            }
+            row = {"train_risk": risk, "test_risk": 0.5}
+            write(tmp_path / f"{i}.h5", [row], sweep=place, status=status)
+        caption = texts(transition_figure(open_sweep(tmp_path)))
+        told = "Not finite, so left out: train risk (1)." in caption
+        assert told == (status == "completed")
 
     def test_no_fall(self, tmp_path):
         sweep = open_sweep(write_sweep(tmp_path, factors=(1000.0,)))
@@ -189,8 +226,8 @@ class TestTransition:
         folder = write_sweep(tmp_path, ("width", [64, 256]), factors=(1.0,))
         figure = transition_figure(open_sweep(folder))
         assert len(figure.axes[0].containers) == 4
-        assert rf"$m$ = 64{chr(10)}$\alpha_c = {40**0.5:.3g}$" in texts(figure)
-        assert rf"$m$ = 256{chr(10)}$\alpha_c = {80**0.5:.3g}$" in texts(figure)
+        assert rf"$m$ = 64{chr(10)}$\alpha_c={40**0.5:.3g}$" in texts(figure)
+        assert rf"$m$ = 256{chr(10)}$\alpha_c={80**0.5:.3g}$" in texts(figure)
 
     def test_missing_and_unfinished_runs(self, tmp_path):
         folder = write_sweep(tmp_path / "s")
@@ -222,7 +259,7 @@ class TestTransition:
                 "values": {"activation": kind},
             }
             write(tmp_path / f"{i}.h5", falling(), sweep=place)
-        axes = sweep_figure(open_sweep(tmp_path)).axes[0]
+        axes = sweep_figure(open_sweep(tmp_path)).axes[-1]
         assert [t.get_text() for t in axes.get_xticklabels()] == ["Tanh", "Relu"]
         assert axes.get_xlabel() == "activation"
 
