@@ -29,9 +29,11 @@ def static(default: Any = _REQUIRED) -> Any:
     return eqx.field(static=True, default=default)
 
 
-def count(default: Any = _REQUIRED, *, at_least: int = 1) -> Any:
-    """A static whole number, such as a width; it must be an index of 32 bits."""
-    bounds = {"at_least": at_least, "at_most": 2**31 - 1}
+def count(
+    default: Any = _REQUIRED, *, at_least: int = 1, at_most: int = 2**31 - 1
+) -> Any:
+    """A static whole number, such as a width; an index of 32 bits unless said."""
+    bounds = {"at_least": at_least, "at_most": at_most}
     return eqx.field(static=True, default=default, metadata=bounds)
 
 

@@ -128,7 +128,7 @@ class Experiment(Component):
     integrator: AbstractIntegrator
     schedule: Schedule
     observables: tuple[AbstractObservable, ...] = (Risk(), Displacement())
-    seed: int = count(0, at_least=0)
+    seed: int = count(0, at_least=0, at_most=2**32 - 1)
     dtype: Literal["float32", "float64"] = static("float32")
 
     def __check_init__(self):
@@ -138,8 +138,6 @@ class Experiment(Component):
                 f"integrator {type(self.integrator).__name__} must be given a flow of "
                 f"kind {' or '.join(taken)}, got {type(self.flow).__name__}."
             )
-        if self.seed >= 2**32:
-            raise ValueError(f"seed must be below 2^32, got {self.seed}.")
 
     def key(self, name: str) -> Key[Array, ""]:
         """The random key of one named use, such as `init`."""

@@ -151,9 +151,19 @@ class Group:
                     self._diverge(member, step)
                     continue
                 self._progress.update(member.task.name, step, member.risk)
-                with self._timed("writing"):
-                    member.settle(step, self._fetch(j))
+            self._settle(step)
         return step
+
+    def _settle(self, step: int) -> None:
+        """Checkpoints together, so that members resume in step, else commits."""
+        running = self._running()
+        is_due = any(member.is_due for _, member in running)
+        with self._timed("writing"):
+            for j, member in running:
+                if is_due:
+                    member.checkpoint(step, self._fetch(j)())
+                else:
+                    member.settle()
 
     def _save(self, step: int, measured: Measurement) -> None:
         for j, member in self._running():

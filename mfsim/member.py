@@ -160,12 +160,15 @@ class Member:
         if is_last:
             self.checkpoint(step, state())
 
-    def settle(self, step: int, state: Callable[[], PyTree]) -> None:
-        """Between chunks: a checkpoint if one is due, else a commit of waiting rows."""
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time for a checkpoint."""
+        return time.monotonic() - self._saved_at > self._pause
+
+    def settle(self) -> None:
+        """Commit the rows that have waited long enough."""
         now = time.monotonic()
-        if now - self._saved_at > self._pause:
-            self.checkpoint(step, state())
-        elif self._is_waiting and now - self._committed_at > _COMMIT_SECONDS:
+        if self._is_waiting and now - self._committed_at > _COMMIT_SECONDS:
             self._recorder.commit()
             self._committed_at, self._is_waiting = now, False
 

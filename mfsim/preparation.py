@@ -89,15 +89,13 @@ _limit = eqx.filter_jit(stable_step)
 
 
 def _auto_step(experiment: Experiment, data: Data) -> float:
-    flow, _ = physics(experiment.with_step(1.0))
+    flow, integrator = physics(experiment.with_step(1.0))
     dtype = jnp.dtype(experiment.dtype)
     state = flow.init(experiment.key("init"), data.x_train.shape[1], dtype)
     x = jnp.asarray(data.x_train, dtype)
     reals = jax.tree.map(lambda a: a[0] if eqx.is_array(a) else a, stack([flow], dtype))
-    batch = getattr(experiment.integrator, "batch_size", None)
-    key = experiment.key("auto step")
-    limit = min(float(_limit(reals, state, part)) for part in _parts(x, batch, key))
-    return auto_step(flow, limit)
+    batch = getattr(integrator, "batch_size", None)
+    return auto_step(flow, float(_limit(reals, state, x, batch)))
 
 
 def _check_step(experiment: Experiment) -> Experiment:

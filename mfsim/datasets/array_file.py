@@ -31,7 +31,7 @@ class ArrayFile(AbstractDataset):
     """
 
     path: Path = eqx.field(static=True, converter=Path)
-    seed: int = count(0, at_least=0)
+    seed: int = count(0, at_least=0, at_most=2**32 - 1)
     prepare: Prepare = Prepare()
 
     def __check_init__(self):

@@ -17,7 +17,7 @@ __all__ = ["AbstractDataset", "Data", "stream"]
 class AbstractDataset(Component):
     """Where the inputs and labels come from; all that is drawn, from its own seed.
 
-    A kind declares `seed: int = count(0, at_least=0)` and
+    A kind declares `seed: int = count(0, at_least=0, at_most=2**32 - 1)` and
     `prepare: Prepare = Prepare()` last among its fields, and writes `raw`.
     """
 

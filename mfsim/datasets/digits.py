@@ -28,7 +28,7 @@ class Digits(AbstractDataset):
     classes: tuple[int, int] | None = static(None)
     num_train: int | None = count(None)
     num_test: int | None = count(None, at_least=0)
-    seed: int = count(0, at_least=0)
+    seed: int = count(0, at_least=0, at_most=2**32 - 1)
     prepare: Prepare = Prepare()
 
     def __check_init__(self):

@@ -51,7 +51,7 @@ class GaussianTeacher(AbstractDataset):
     activation: Literal["Erf", "Tanh"] = static("Erf")
     input_std: float = real(1.0, above=0.0)
     output_std: float = real(1.0, above=0.0)
-    seed: int = count(0, at_least=0)
+    seed: int = count(0, at_least=0, at_most=2**32 - 1)
     prepare: Prepare = Prepare()
 
     def raw(self):

@@ -19,7 +19,7 @@ class RandomLabels(AbstractDataset):
     """
 
     dataset: AbstractDataset
-    seed: int = count(0, at_least=0)
+    seed: int = count(0, at_least=0, at_most=2**32 - 1)
     prepare: Prepare = Prepare()
 
     def raw(self):

@@ -44,7 +44,7 @@ class SphereTeacher(AbstractDataset):
     gain: float = real(1.0, above=0.0)
     noise_std: float = real(0.0, at_least=0.0)
     sign: bool = static(False)
-    seed: int = count(0, at_least=0)
+    seed: int = count(0, at_least=0, at_most=2**32 - 1)
     prepare: Prepare = Prepare()
 
     def raw(self):

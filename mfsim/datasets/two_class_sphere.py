@@ -28,7 +28,7 @@ class TwoClassSphere(AbstractDataset):
     num_train: int = count()
     num_test: int = count(1000, at_least=0)
     margin: float = real(0.1, at_least=0.0)
-    seed: int = count(0, at_least=0)
+    seed: int = count(0, at_least=0, at_most=2**32 - 1)
     prepare: Prepare = Prepare()
 
     def __check_init__(self):

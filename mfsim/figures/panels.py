@@ -32,7 +32,7 @@ def recorded(panels: Panels, series: xarray.Dataset) -> Panels:
         for title, words in panels.items()
         if (own := {key: word for key, word in words.items() if key in known})
     }
-    return found or {plain(key): {key: ""} for key in known} or {"": {}}
+    return found or {plain(key): {key: plain(key)} for key in known} or {"": {}}
 
 
 def start(panels: Panels, margin: float = 0.0) -> tuple[Figure, list[Axes]]:

@@ -41,9 +41,8 @@ def run_figure(run: Trajectory) -> Figure:
     figure, grid = start(panels)
     for (title, words), axes in zip(panels.items(), grid, strict=True):
         for (key, word), look in zip(words.items(), LOOKS, strict=False):
-            label = f"{word} {formula(series[key].attrs.get('symbol', ''))}".strip()
             every = clock.size // 40 + 1
-            axes.plot(clock, values(series, key), markevery=every, label=label, **look)
+            axes.plot(clock, values(series, key), markevery=every, label=word, **look)
         finish(axes, title, series, words)
     if _setting(run, "schedule.spacing") == "log" and (clock > 0).any():
         grid[-1].set_xscale("log")

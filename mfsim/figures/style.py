@@ -56,7 +56,8 @@ def write(figure: Figure, facts: Sequence[str], notes: Sequence[str]) -> None:
     figure.supxlabel("\n".join(lines), fontsize=8.5, color="0.3", **left)
     for axes in figure.axes:
         # Above the axes: whatever the data, nothing of them is covered.
-        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 0.98), ncols=3)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 0.98), ncols=3)
 
 
 def symbol(name: str) -> str:

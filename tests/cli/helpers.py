@@ -83,16 +83,18 @@ def num_rows(path: Path) -> int:
     return 0
 
 
-def assert_equal_to_the_bit(path: Path, other: Path) -> None:
-    """Same status, same series, same snapshots."""
+def assert_equal_to_the_bit(path: Path, other: Path, rtol: float = 0.0) -> None:
+    """Same status, same series, same snapshots; to rounding with an `rtol`."""
     found, wanted = open_trajectory(path), open_trajectory(other)
     assert found.status == wanted.status
     assert set(found.series.variables) == set(wanted.series.variables)
     for name in wanted.series.variables:
-        np.testing.assert_array_equal(found.series[name], wanted.series[name])
+        ours, theirs = found.series[name], wanted.series[name]
+        np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=rtol)
     assert list(found.snapshots) == list(wanted.snapshots)
     for name, snapshot in wanted.snapshots.items():
-        np.testing.assert_array_equal(found.snapshots[name], snapshot)
+        ours = found.snapshots[name]
+        np.testing.assert_allclose(ours, snapshot, rtol=rtol, atol=rtol)
 
 
 def leftovers(folder: Path) -> list[str]:

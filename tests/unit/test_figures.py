@@ -156,6 +156,12 @@ class TestRun:
         (axes,) = run_figure(open_trajectory(path)).axes
         assert axes.get_ylabel() == "my series"
 
+    def test_nothing_recorded(self, tmp_path):
+        place = {"dims": ["seed"], "index": {"seed": 0}, "values": {"seed": 0}}
+        path = write(tmp_path / "a.h5", [{}], sweep=place)
+        assert save_plot(path).exists()
+        assert save_plot(tmp_path).exists()
+
     @pytest.mark.parametrize("rows", [0, 1])
     def test_few_rows(self, tmp_path, rows):
         path = write(tmp_path / "a.h5", falling(rows))

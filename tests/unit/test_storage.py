@@ -418,7 +418,7 @@ class TestRefusals:
 
     def refuses(self, path: Path, reason: str) -> None:
         with pytest.raises(FormatError, match=reason) as error:
-            open_trajectory(path)
+            _ = open_trajectory(path).series
         assert "\n" not in str(error.value)
 
     def test_other_files(self, path: Path) -> None:
