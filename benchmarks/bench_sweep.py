@@ -21,8 +21,8 @@ import peers
 import mfsim
 from mfsim import ensemble
 from mfsim.datasets import SphereTeacher
+from mfsim.ensemble.program import Programs
 from mfsim.observables import Risk
-from mfsim.program import Programs
 from mfsim.sweep import Point
 
 _M, _N, _D, _SEEDS = 1_000, 100, 10, 4

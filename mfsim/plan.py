@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from mfsim.ensemble import num_workers, pick_devices
+from mfsim.ensemble.group import Group
+from mfsim.ensemble.grouping import likeness, make_groups, state_bytes
+from mfsim.ensemble.member import Member, Task
+from mfsim.ensemble.preparation import memory_of, prepare
+from mfsim.ensemble.program import Programs, numerics
 from mfsim.experiment import Experiment
-from mfsim.group import Group
-from mfsim.grouping import likeness, make_groups, state_bytes
-from mfsim.member import Member, Task
-from mfsim.preparation import memory_of, prepare
-from mfsim.program import Programs, numerics
 from mfsim.series import Series
 from mfsim.sweep import Sweep
 

@@ -10,9 +10,9 @@ import pytest
 from mfsim.component import Component, build, describe, families, kinds
 from mfsim.config import load_table
 from mfsim.datasets import Prepare
+from mfsim.ensemble.member import declare
 from mfsim.experiment import Experiment, Schedule
 from mfsim.formula import RANGE_KEYS
-from mfsim.member import declare
 from mfsim.observables import AbstractObservable
 
 DOCS = Path(__file__).parents[2] / "docs"

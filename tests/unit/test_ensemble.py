@@ -1,14 +1,20 @@
 """Groups, programs and members: what is shared, what is compiled, what is equal."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import mfsim
-import mfsim.group
 from mfsim.ensemble import run_all
+from mfsim.ensemble.grouping import group_size
+from mfsim.ensemble.program import Shape
 from mfsim.flows import ParticleFlow
-from mfsim.grouping import group_size
 from mfsim.integrators.stability import round_down
+from mfsim.storage import Recorder
 from mfsim.sweep import Point, Sweep
 
 ALPHAS = (1.0, 2.0, 4.0)
@@ -154,11 +160,77 @@ def test_divergence_keeps_the_rows_and_names_a_stable_step(tmp_path):
 
 def test_members_together_equal_members_one_by_one(swept, tmp_path, monkeypatch):
     _, one_by_one = swept
-    shape = mfsim.group.Shape
-    monkeypatch.setattr(
-        "mfsim.group.Shape", lambda *a, **k: shape(*a, **(k | {"together": True}))
-    )
+
+    def vmapped(*args, **fields):
+        return Shape(*args, **(fields | {"together": True}))
+
+    monkeypatch.setattr("mfsim.ensemble.group.Shape", vmapped)
     together = mfsim.run(sweep(), tmp_path / "together")
     for name in ("train_risk", "displacement"):
         # 30 steps whose sums over 16 neurons round within 6e-8 in another order.
         np.testing.assert_allclose(together[name], one_by_one[name], rtol=1e-4)
+
+
+def test_a_run_that_failed_past_its_stop_does_not_go_on(tmp_path, monkeypatch):
+    table = {
+        "flow": {
+            "kind": "ParticleFlow",
+            "network": {"kind": "TwoLayer", "width": 16},
+            "dataset": {"kind": "SphereTeacher", "dim": 3, "num_train": 12},
+        },
+        "integrator": {"kind": "NoisyGD", "step": 0.1},
+        "schedule": {"num_steps": 60, "saves": 7, "stop": "displacement > 0"},
+    }
+    stopping = mfsim.load_table(table, tmp_path)
+    straight = mfsim.run(stopping, tmp_path / "straight.h5")
+    assert straight.series.step.values.tolist() == [0, 10]
+
+    def full(self, *args):
+        raise mfsim.MfsimError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "finish", full)
+        (outcome,) = run_all(stopping, tmp_path / "broken.h5")
+    assert outcome.status == "failed"
+    resumed = mfsim.run(stopping, tmp_path / "broken.h5", resume=True)
+    assert resumed.status == "completed"
+    assert resumed.series.step.values.tolist() == [0, 10]
+
+
+def test_checkpoints_do_not_wait_for_saves(tmp_path, monkeypatch):
+    steps = []
+    save = Recorder.save_checkpoint
+
+    def noted(self, step, leaves):
+        steps.append(step)
+        save(self, step, leaves)
+
+    monkeypatch.setattr(Recorder, "save_checkpoint", noted)
+    monkeypatch.setattr("mfsim.ensemble.member._CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("mfsim.ensemble.member._CHECKPOINT_SHARE", 1e9)
+    monkeypatch.setattr("mfsim.ensemble.group._CHUNK_SECONDS", 0.0)
+    mfsim.run(experiment(saves=2), tmp_path / "a.h5")
+    # Chunks of one step, a checkpoint after each, and one more with the last save.
+    assert steps == [*range(1, 31), 30]
+
+
+def test_groups_run_on_every_device(tmp_path):
+    code = (
+        "import jax, mfsim, tests.unit.test_ensemble as t\n"
+        f"sweep = mfsim.run(t.sweep(), {str(tmp_path / 'sweep')!r})\n"
+        "assert (sweep.status == 'completed').all()\n"
+        "print(len(jax.devices()), float(sweep.train_risk[1, 1, -1]))"
+    )
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | flags,
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    devices, risk = done.stdout.split()
+    alone = mfsim.run(experiment(ALPHAS[1], seed=1), tmp_path / "alone.h5")
+    assert int(devices) == 2
+    assert float(risk) == pytest.approx(float(alone.series.train_risk[-1]), rel=1e-5)

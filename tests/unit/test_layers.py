@@ -13,8 +13,6 @@ LAYERS = [
     {"cli"},
     {"plan", "summary", "figures", "config"},
     {"ensemble"},
-    {"group", "grouping", "preparation"},
-    {"program", "member"},
     {"storage", "sweep", "formula", "progress"},
     {"experiment"},
     {"observables", "integrators"},

@@ -15,11 +15,11 @@ import numpy as np
 
 from mfsim.component import describe
 from mfsim.datasets import AbstractDataset, Data
+from mfsim.ensemble.member import STATE_COPIES, Member, Task
+from mfsim.ensemble.program import physics, stack
 from mfsim.errors import ConfigError
 from mfsim.experiment import Experiment
 from mfsim.integrators.stability import auto_step, round_down, stable_step
-from mfsim.member import STATE_COPIES, Member, Task
-from mfsim.program import physics, stack
 
 
 def prepare(tasks: Sequence[Task]) -> list[Member]:

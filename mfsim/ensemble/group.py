@@ -12,9 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, PyTree
 
-from mfsim.integrators import Carry
-from mfsim.member import Member
-from mfsim.program import (
+from mfsim.ensemble.member import Member
+from mfsim.ensemble.program import (
     TOGETHER,
     Measurement,
     Programs,
@@ -23,6 +22,7 @@ from mfsim.program import (
     stack,
     to_arrays,
 )
+from mfsim.integrators import Carry
 from mfsim.progress import Progress
 
 _CHUNK_SECONDS = 0.5

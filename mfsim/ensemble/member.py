@@ -294,7 +294,7 @@ def provenance() -> dict[str, str]:
 
 def _git_commit() -> str | None:
     """The commit of the source tree, if the program runs from a checkout of its own."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
     command = ["git", "-C", str(root), "rev-parse", "HEAD"]

@@ -7,8 +7,8 @@ from collections.abc import Hashable, Sequence
 import equinox as eqx
 import jax.numpy as jnp
 
-from mfsim.member import STATE_COPIES, Member
-from mfsim.program import physics, stack
+from mfsim.ensemble.member import STATE_COPIES, Member
+from mfsim.ensemble.program import physics, stack
 
 
 def make_groups(

@@ -14,13 +14,13 @@ import jax
 import numpy as np
 import xarray as xr
 
+from mfsim.ensemble.group import Group
+from mfsim.ensemble.grouping import make_groups
+from mfsim.ensemble.member import Member, Task
+from mfsim.ensemble.preparation import memory_of, prepare
+from mfsim.ensemble.program import Programs, numerics
 from mfsim.errors import ConfigError, Diverged, MfsimError
 from mfsim.experiment import Experiment
-from mfsim.group import Group
-from mfsim.grouping import make_groups
-from mfsim.member import Member, Task
-from mfsim.preparation import memory_of, prepare
-from mfsim.program import Programs, numerics
 from mfsim.progress import Progress
 from mfsim.storage import (
     Trajectory,
