@@ -21,8 +21,8 @@ from tests.cli.helpers import (
 )
 
 # About two seconds of steps: long beside the polling, short beside the compiler.
-LONG = ["--set", "schedule.num_steps=300000", "--set", "schedule.saves=9"]
-SWEEP = ["--set", "schedule.num_steps=30000", "--set", "schedule.saves=9"]
+LONG = ["--set", "schedule.num_steps=900000", "--set", "schedule.saves=9"]
+SWEEP = ["--set", "schedule.num_steps=200000", "--set", "schedule.saves=9"]
 SWEEP += ["--set", "sweep.flow.network.alpha=[1.0, 2.0]"]
 SWEEP += ["--set", "sweep.seed=[0, 1]"]
 
@@ -35,13 +35,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     code, out, err = call(folder, "run", "a.toml", *LONG, "--out", "straight")
     assert code == 0, err
     assert out == ""
-    assert "completed at step 300000/300000" in err
+    assert "completed at step 900000/900000" in err
     return folder
 
 
 @pytest.mark.parametrize("rows", [1, 4])
 def test_killed_run_goes_on_to_the_bit(folder: Path, rows: int) -> None:
-    """`rows = 1` is a kill right after the checkpoint of step 0."""
+    """`rows = 1` is a kill before there is any checkpoint."""
     path = folder / f"kill{rows}" / "a.h5"
     command = ["run", "a.toml", *LONG, "--out", path.parent, "--quiet"]
     stop_when(start(folder, *command), path, rows, signal.SIGKILL)
