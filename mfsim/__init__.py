@@ -74,6 +74,8 @@ __all__ = [*sorted(_WHERE), *_PACKAGES, "open"]
 def __getattr__(name: str) -> Any:
     if name in _PACKAGES:
         return importlib.import_module(f"mfsim.{name}")
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("mfsim")
     if name == "open":
         return importlib.import_module("mfsim.storage").open_trajectory
     if name not in _WHERE:

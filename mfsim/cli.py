@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,8 +30,17 @@ Set = Annotated[
 Device = Annotated[str | None, typer.Option(help="cpu or gpu.")]
 
 
+def _version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(metadata.version("mfsim"))
+        raise typer.Exit
+
+
 @app.callback()
 def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, help="Print the version.")
+    ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error.")
     ] = False,
@@ -108,7 +118,7 @@ def plot(
     file: File,
     out: Annotated[Path | None, typer.Option(help="PNG, PDF or SVG file.")] = None,
 ) -> None:
-    """Draw a run against time, or a sweep against its first axis."""
+    """Draw a run against time, or a sweep against alpha or its first axis."""
     from mfsim.figures import save_plot
 
     typer.echo(save_plot(file, out))

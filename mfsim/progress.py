@@ -47,7 +47,6 @@ class Progress:
         """A run starts, or goes on, at `step` of `total`."""
         with self._lock:
             self._runs[name] = _Run(step, total)
-            self.show(name)
 
     def update(self, name: str, step: int, risk: float) -> None:
         """A run has reached `step`; `risk` is its training risk at the last save."""

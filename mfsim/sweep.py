@@ -44,6 +44,7 @@ class Sweep:
         """Where a point lies, as its file keeps it."""
         return {
             "dims": list(self.dims),
+            "sizes": list(self.dims.values()),
             "index": point.index,
             "values": point.values,
             "coords": {name: list(dims) for name, dims in self.coords.items()},

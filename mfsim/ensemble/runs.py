@@ -196,8 +196,8 @@ def _finished(task: Task, resume: bool, overwrite: bool) -> Outcome | None:
         return None
     if not resume:
         raise ConfigError(
-            f"{task.path} must not exist; pass --resume to continue it or --overwrite "
-            "to replace it."
+            f"{task.path} must not exist; pass --resume (resume=True) to continue it "
+            "or --overwrite (overwrite=True) to replace it."
         )
     found = open_trajectory(task.path)
     if found.attributes["config_hash"] != task.experiment.fingerprint():
@@ -240,6 +240,11 @@ def run(
         Diverged: If a single experiment diverges; what it had is kept.
         MfsimError: If a run fails on the way; what it had is kept.
     """
+    if not isinstance(what, (Experiment, Sweep)):
+        raise ConfigError(
+            f"what must be an Experiment or a Sweep, got {what!r}; "
+            "mfsim.load(path) makes one of a TOML file."
+        )
     outcomes = run_all(
         what,
         Path(out),
@@ -282,11 +287,18 @@ def _check_folder(folder: Path, tasks: Sequence[Task]) -> None:
     places = {task.name: task.sweep for task in tasks}
     for path in sorted(folder.glob("*.h5")):
         found = open_trajectory(path).attributes.get("sweep", "null")
-        if path.stem not in places or json.loads(found) != places[path.stem]:
+        if path.stem not in places or _spot(json.loads(found)) != _spot(
+            places[path.stem]
+        ):
             raise ConfigError(
                 f"{folder} must hold points of this sweep alone, got {path.name} of "
                 "another; choose another --out or remove it."
             )
+
+
+def _spot(place: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A place without the sizes of its sweep, which may have grown since."""
+    return {key: value for key, value in (place or {}).items() if key != "sizes"}
 
 
 class _Table:

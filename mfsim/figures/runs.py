@@ -37,6 +37,10 @@ _FACTS = (
 def run_figure(run: Trajectory) -> Figure:
     """The series of one run, of any status, against time in its schedule's unit."""
     series, panels = run.series, recorded(PANELS, run.series)
+    is_log = _setting(run, "schedule.spacing") == "log"
+    if is_log and (series[clock_of(run)] > 0).any():
+        # A logarithmic axis has no place for the start.
+        series = series.isel(step=(series[clock_of(run)] > 0).values)
     clock = series[clock_of(run)]
     figure, grid = start(panels)
     for (title, words), axes in zip(panels.items(), grid, strict=True):
@@ -44,7 +48,7 @@ def run_figure(run: Trajectory) -> Figure:
             every = clock.size // 40 + 1
             axes.plot(clock, values(series, key), markevery=every, label=word, **look)
         finish(axes, title, series, words)
-    if _setting(run, "schedule.spacing") == "log" and (clock > 0).any():
+    if is_log and (clock > 0).any():
         grid[-1].set_xscale("log")
     grid[-1].set_xlabel(f"{CLOCKS[str(clock.name)]} {formula(clock.attrs['symbol'])}")
     notes = not_finite(series, panels) if clock.size else ["No rows yet."]

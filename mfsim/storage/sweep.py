@@ -26,6 +26,7 @@ class _Point:
     run: Trajectory
     dims: tuple[str, ...]
     index: tuple[int, ...]
+    sizes: tuple[int, ...]
     values: Mapping[str, Any]
     coords: Mapping[str, tuple[str, ...]]
 
@@ -40,8 +41,8 @@ def open_sweep(directory: str | Path) -> xarray.Dataset:
     dimension `alpha_index`, with `alpha` a coordinate over (width, alpha_index).
 
     The root attribute `sweep` of each file is JSON: "dims", the axes in order;
-    "index", the point's position on each; "values", of swept quantities by name;
-    "coords", the axes each of these depends on, by default the one of its own name.
+    "sizes", how many points each has; "index", the point's position; "values", of
+    swept quantities by name; "coords", the axes each of these depends on, by default the one of its own name.
 
     Args:
         directory: Folder whose *.h5 files are the points of one sweep.
@@ -54,7 +55,8 @@ def open_sweep(directory: str | Path) -> xarray.Dataset:
         raise FormatError(f"{directory} must hold the *.h5 files of a sweep, got none.")
     _check_together(points)
     dims = points[0].dims
-    sizes = tuple(last + 1 for last in _extent(point.index for point in points))
+    reached = (tuple(i + 1 for i in point.index) for point in points)
+    sizes = _extent([*reached, *(point.sizes for point in points)])
     dataset = _join_series(points, sizes)
     for name in points[0].coords:
         dataset = dataset.assign_coords({name: _coordinate(points, name, sizes)})
@@ -98,6 +100,7 @@ def _read_point(path: Path) -> _Point:
         sweep = json.loads(run.attributes["sweep"])
         dims = tuple(sweep["dims"])
         index = tuple(int(sweep["index"][dim]) for dim in dims)
+        sizes = tuple(int(size) for size in sweep.get("sizes", (0,) * len(dims)))
         values = dict(sweep["values"])
         given = sweep.get("coords", {})
         coords = {name: tuple(given.get(name, [name])) for name in values}
@@ -111,7 +114,7 @@ def _read_point(path: Path) -> _Point:
             f"{path} must place itself by indices from 0 on axes that are not called"
             f" {sorted(_TAKEN)}, got {run.attributes['sweep']}."
         )
-    return _Point(run, dims, index, values, coords)
+    return _Point(run, dims, index, sizes, values, coords)
 
 
 def _check_together(points: Sequence[_Point]) -> None:
