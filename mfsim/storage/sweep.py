@@ -42,7 +42,8 @@ def open_sweep(directory: str | Path) -> xarray.Dataset:
 
     The root attribute `sweep` of each file is JSON: "dims", the axes in order;
     "sizes", how many points each has; "index", the point's position; "values", of
-    swept quantities by name; "coords", the axes each of these depends on, by default the one of its own name.
+    swept quantities by name; "coords", the axes each of these depends on, by
+    default the one of its own name.
 
     Args:
         directory: Folder whose *.h5 files are the points of one sweep.
