@@ -122,9 +122,12 @@ def pick_devices(name: str | None) -> list[Any]:
 
 def num_workers(devices: Sequence[Any]) -> int:
     """How many groups run at once: one a core on a CPU, else one a device."""
-    if devices[0].platform == "cpu":
+    if devices[0].platform != "cpu":
+        return len(devices)
+    # Only Linux tells which cores this process may use.
+    if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
-    return len(devices)
+    return os.cpu_count() or 1
 
 
 def _run_group(
