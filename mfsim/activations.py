@@ -17,6 +17,9 @@ class AbstractActivation(Component):
     smooth: ClassVar[bool] = True
     """Whether h'' exists; where it does not, what needs it is refused by name."""
 
+    end_slopes: ClassVar[tuple[float, float]]
+    """The limits of h(z)/z as z tends to -infinity and to infinity."""
+
     @abstractmethod
     def __call__(self, z: Float[Array, "..."]) -> Float[Array, "..."]:
         """The value h(z)."""
@@ -39,12 +42,16 @@ class AbstractActivation(Component):
 class Tanh(AbstractActivation):
     """h(z) = tanh z."""
 
+    end_slopes: ClassVar[tuple[float, float]] = (0.0, 0.0)
+
     def __call__(self, z):
         return jnp.tanh(z)
 
 
 class Erf(AbstractActivation):
     """h(z) = erf z = (2/sqrt(pi)) int_0^z exp(-s^2) ds."""
+
+    end_slopes: ClassVar[tuple[float, float]] = (0.0, 0.0)
 
     def __call__(self, z):
         return erf(z)
@@ -53,6 +60,7 @@ class Erf(AbstractActivation):
 class Softplus(AbstractActivation):
     """h(z) = log(1 + exp(beta z))/beta, which tends to Relu as beta grows."""
 
+    end_slopes: ClassVar[tuple[float, float]] = (0.0, 1.0)
     beta: float = real(1.0, above=0.0)
 
     def __call__(self, z):
@@ -62,6 +70,8 @@ class Softplus(AbstractActivation):
 class Sigmoid(AbstractActivation):
     """h(z) = 1/(1 + exp(-z))."""
 
+    end_slopes: ClassVar[tuple[float, float]] = (0.0, 0.0)
+
     def __call__(self, z):
         return jax.nn.sigmoid(z)
 
@@ -69,6 +79,7 @@ class Sigmoid(AbstractActivation):
 class Relu(AbstractActivation):
     """h(z) = max(z, 0), with h'(0) = 0."""
 
+    end_slopes: ClassVar[tuple[float, float]] = (0.0, 1.0)
     smooth: ClassVar[bool] = False
 
     def __call__(self, z):
@@ -77,6 +88,8 @@ class Relu(AbstractActivation):
 
 class Identity(AbstractActivation):
     """h(z) = z: the exactly solvable network."""
+
+    end_slopes: ClassVar[tuple[float, float]] = (1.0, 1.0)
 
     def __call__(self, z):
         return z

@@ -16,35 +16,44 @@ def block_size(rows: int, bytes_per_row: int, budget: int) -> int:
     return -(-rows // -(-rows // most)) if rows else 1
 
 
-def sum_blocks(f: Callable[..., PyTree], arrays: tuple, block: int) -> PyTree:
-    """The sum of f over consecutive blocks of the arrays' rows.
+def fold_blocks(
+    f: Callable[..., tuple[PyTree, PyTree]], arrays: tuple, block: int
+) -> tuple[PyTree, PyTree]:
+    """The sum of the first, the joined rows of the second that f gives of each block.
 
     Args:
-        f: Takes one block of each array, returns a tree of arrays of fixed shape.
+        f: Takes one block of each array, returns a tree of fixed shape to add up and a
+            tree of arrays with a row for each of the block.
         arrays: Arrays with the same number of rows; `None` passes through.
         block: Rows a block; the last block may be shorter.
     """
     whole, rest = _split(arrays, block)
     if whole is None:
         return f(*rest)
-    total = jax.eval_shape(lambda: f(*jax.tree.map(lambda a: a[0], whole)))
+    total, _ = jax.eval_shape(lambda: f(*jax.tree.map(lambda a: a[0], whole)))
     start = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), total)
 
-    def add(total: Any, part: Any) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, total, f(*part)), None
+    def add(total: Any, part: Any) -> tuple[Any, Any]:
+        more, rows = f(*part)
+        return jax.tree.map(jnp.add, total, more), rows
 
-    total, _ = jax.lax.scan(add, start, whole)
-    return total if rest is None else jax.tree.map(jnp.add, total, f(*rest))
+    total, rows = jax.lax.scan(add, start, whole)
+    rows = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), rows)
+    if rest is None:
+        return total, rows
+    more, last = f(*rest)
+    rows = jax.tree.map(lambda *parts: jnp.concatenate(parts), rows, last)
+    return jax.tree.map(jnp.add, total, more), rows
 
 
-def map_blocks(f: Callable[..., Any], arrays: tuple, block: int) -> Any:
+def sum_blocks(f: Callable[..., PyTree], arrays: tuple, block: int) -> PyTree:
+    """The sum of f over consecutive blocks of the arrays' rows, as in `fold_blocks`."""
+    return fold_blocks(lambda *part: (f(*part), None), arrays, block)[0]
+
+
+def map_blocks(f: Callable[..., PyTree], arrays: tuple, block: int) -> PyTree:
     """F over consecutive blocks of rows, its rows joined again in order."""
-    whole, rest = _split(arrays, block)
-    if whole is None:
-        return f(*rest)
-    _, rows = jax.lax.scan(lambda _, part: (None, f(*part)), None, whole)
-    rows = rows.reshape(-1, *rows.shape[2:])
-    return rows if rest is None else jnp.concatenate([rows, f(*rest)])
+    return fold_blocks(lambda *part: (None, f(*part)), arrays, block)[1]
 
 
 _IN_TURN = contextvars.ContextVar("in_turn", default=False)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -117,11 +117,15 @@ def info(
 def plot(
     file: File,
     out: Annotated[Path | None, typer.Option(help="PNG, PDF or SVG file.")] = None,
+    against: Annotated[
+        Literal["sweep", "time"],
+        typer.Option(help="A sweep against its axis, or its distances against time."),
+    ] = "sweep",
 ) -> None:
     """Draw a run against time, or a sweep against alpha or its first axis."""
     from mfsim.figures import save_plot
 
-    typer.echo(save_plot(file, out))
+    typer.echo(save_plot(file, out, against=against))
 
 
 @app.command()

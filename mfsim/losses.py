@@ -6,6 +6,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import xlog1py, xlogy
 from jaxtyping import Array, Float
 
 from mfsim.component import Component
@@ -30,6 +31,33 @@ class AbstractLoss(Component):
         """The derivative of phi in f."""
 
     @abstractmethod
+    def curvature(
+        self, f: Float[Array, "..."], y: Float[Array, "..."]
+    ) -> Float[Array, "..."]:
+        """The second derivative of phi in f."""
+
+    @abstractmethod
+    def conjugate(
+        self, g: Float[Array, "..."], y: Float[Array, "..."]
+    ) -> Float[Array, "..."]:
+        """The convex conjugate phi*(g; y) = sup_f (g f - phi(f, y)); may be infinite.
+
+        Fenchel and Young: phi(f, y) + phi*(g; y) >= g f, equal at g = phi'(f, y).
+        """
+
+    @abstractmethod
+    def conjugate_derivative(
+        self, g: Float[Array, "..."], y: Float[Array, "..."]
+    ) -> Float[Array, "..."]:
+        """The derivative of phi* in g, inverse to that of phi in f."""
+
+    @abstractmethod
+    def conjugate_curvature(
+        self, g: Float[Array, "..."], y: Float[Array, "..."]
+    ) -> Float[Array, "..."]:
+        """The second derivative of phi* in g."""
+
+    @abstractmethod
     def check_labels(self, y: np.ndarray) -> None:
         """Raise ValueError, with the name `labels` first, if `y` does not suit."""
 
@@ -45,12 +73,27 @@ class SquaredError(AbstractLoss):
     def derivative(self, f, y):
         return 2 * (f - y)
 
+    def curvature(self, f, y):
+        return jnp.full_like(f - y, 2.0)
+
+    def conjugate(self, g, y):
+        return jnp.square(g) / 4 + g * y
+
+    def conjugate_derivative(self, g, y):
+        return g / 2 + y
+
+    def conjugate_curvature(self, g, y):
+        return jnp.full_like(g - y, 0.5)
+
     def check_labels(self, y):
         pass
 
 
 class Logistic(AbstractLoss):
-    """phi(f, y) = log(1 + exp(-y f)) for labels y = -1 or 1."""
+    """phi(f, y) = log(1 + exp(-y f)) for labels y = -1 or 1.
+
+    With s = -y g: phi* = s log s + (1 - s) log(1 - s) on [0, 1], infinite outside.
+    """
 
     max_curvature: ClassVar[float] = 0.25
 
@@ -59,6 +102,23 @@ class Logistic(AbstractLoss):
 
     def derivative(self, f, y):
         return -y * jax.nn.sigmoid(-y * f)
+
+    def curvature(self, f, y):
+        return jnp.square(y) * jax.nn.sigmoid(f) * jax.nn.sigmoid(-f)
+
+    def conjugate(self, g, y):
+        s = -y * g
+        inside = (s >= 0) & (s <= 1)
+        s = jnp.where(inside, s, 0.5)
+        return jnp.where(inside, xlogy(s, s) + xlog1py(1 - s, -s), jnp.inf)
+
+    def conjugate_derivative(self, g, y):
+        s = -y * g
+        return -y * (jnp.log(s) - jnp.log1p(-s))
+
+    def conjugate_curvature(self, g, y):
+        s = -y * g
+        return 1 / (s * (1 - s))
 
     def check_labels(self, y):
         others = np.unique(y[np.abs(y) != 1])

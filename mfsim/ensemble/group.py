@@ -23,6 +23,7 @@ from mfsim.ensemble.program import (
     to_arrays,
 )
 from mfsim.integrators import Carry
+from mfsim.observables import accounts_of
 from mfsim.progress import Progress
 
 _CHUNK_SECONDS = 0.5
@@ -51,7 +52,7 @@ class Group:
         first = self.members[0]
         dtype = jnp.dtype(first.experiment.dtype)
         reals = stack([physics(m.experiment) for m in self.members], dtype)
-        self._reals, static = eqx.partition(reals, eqx.is_array)
+        self._reals, self._static = eqx.partition(reals, eqx.is_array)
         self._data = to_arrays(first.data, dtype)
         self._key = first.experiment.key("steps")
         starts = [_start(member) for member in self.members]
@@ -60,7 +61,7 @@ class Group:
         self._host: PyTree = None
         (device,) = jnp.zeros(()).devices()
         shape = Shape(
-            static,
+            self._static,
             first.experiment.observables,
             tuple(a.shape for a in self._data),
             len(self.members),
@@ -79,7 +80,7 @@ class Group:
         saves = self.members[0].saves
         for member in self.members:
             self._progress.begin(member.task.name, step, int(saves[-1]))
-        first = self.measure(self._initial)
+        first = self.measure(self._begin())
         for member, risk in zip(self.members, first.risk, strict=True):
             member.first_risk = float(risk)
         if self.members[0].start is None:
@@ -109,30 +110,38 @@ class Group:
             self._host = None
             return np.asarray(finite)
 
-    def measure(self, state: PyTree = None) -> Measurement:
-        """What a save looks at, at `state`, the present one unless given."""
-        state = self._carry.state if state is None else state
+    def measure(self, carry: Carry | None = None) -> Measurement:
+        """What a save looks at, at a carry, the present one unless given."""
+        carry = self._carry if carry is None else carry
         with self._timed("measuring"):
             measured = self._program.measure(
-                self._reals, self._data, state, self._initial
+                self._reals, self._data, carry, self._initial
             )
             return jax.tree.map(np.asarray, measured)
 
+    def _begin(self) -> Carry:
+        """The carry at the start."""
+        experiment = self.members[0].experiment
+        batch = self._data.x_train, self._data.y_train
+        accounts = accounts_of(experiment.observables)
+
+        def begin(state: PyTree, reals: PyTree) -> Carry:
+            flow, integrator = eqx.combine(reals, self._static)
+            return integrator.init(flow, state, batch, accounts)
+
+        axes: Any = TOGETHER
+        return jax.vmap(begin, out_axes=axes)(self._initial, self._reals)
+
     def _continued(self) -> Carry:
         """The carry at the start, or where the members' checkpoints stopped."""
-        experiment = self.members[0].experiment
-
-        def begin(state: PyTree) -> Carry:
-            return experiment.integrator.init(experiment.flow, state)
-
-        carry = jax.vmap(begin, out_axes=TOGETHER)(self._initial)
+        carry = self._begin()
         kept = [member.start for member in self.members if member.start is not None]
         if not kept:
             return carry
-        tree = jax.tree.structure((carry.state, carry.memory))
+        tree = jax.tree.structure(_saved(carry))
         saved = _stack([jax.tree.unflatten(tree, leaves) for _, leaves in kept])
         step = jnp.asarray(kept[0][0], carry.step.dtype)
-        return Carry(state=saved[0], step=step, memory=saved[1])
+        return Carry(saved[0], step, *saved[1:])
 
     def _running(self) -> list[tuple[int, Member]]:
         return [(j, m) for j, m in enumerate(self.members) if m.status == "running"]
@@ -171,7 +180,8 @@ class Group:
             if member.has_exploded(risk):
                 self._diverge(member, step)
                 continue
-            row = {name: np.asarray(v[j]) for name, v in measured.series.items()}
+            with self._timed("measuring"):
+                row = member.finish_row(jax.tree.map(lambda a: a[j], measured.found))
             row["stable_step"] = np.asarray(measured.stable_step[j])
             with self._timed("writing"):
                 member.record(step, row, risk, self._fetch(j))
@@ -190,8 +200,7 @@ class Group:
 
     def _on_host(self) -> PyTree:
         if self._host is None:
-            whole = self._carry.state, self._carry.memory
-            self._host = jax.tree.map(np.asarray, whole)
+            self._host = jax.tree.map(np.asarray, _saved(self._carry))
         return self._host
 
     def _interrupt(self, step: int) -> None:
@@ -229,6 +238,11 @@ def _start(member: Member) -> Any:
     return experiment.flow.init(
         experiment.key("init"), dim, jnp.dtype(experiment.dtype)
     )
+
+
+def _saved(carry: Carry) -> tuple[PyTree, ...]:
+    """What a checkpoint keeps of a carry besides the step."""
+    return carry.state, carry.memory, carry.ledger
 
 
 def _stack(states: Sequence[PyTree]) -> PyTree:

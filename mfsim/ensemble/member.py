@@ -4,6 +4,7 @@ import functools
 import platform
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -69,6 +70,7 @@ class Member:
         self.start: tuple[int, Sequence[np.ndarray]] | None = None
         self.risk = self.first_risk = float("nan")
         self.row: dict[str, np.ndarray] = {}
+        self._missing: Counter[str] = Counter()
         outputs = np.zeros_like(data.y_train)
         self._idle_risk = float(experiment.flow.loss(outputs, data.y_train).mean())
         self._stable_step = experiment.flow_step
@@ -131,6 +133,17 @@ class Member:
             **provenance(),
         }
 
+    def finish_row(
+        self, found: Sequence[Mapping[str, np.ndarray]]
+    ) -> dict[str, np.ndarray]:
+        """The declared series of what the observables measured at a save."""
+        row: dict[str, np.ndarray] = {}
+        flow = self.experiment.flow
+        for observable, part in zip(self.experiment.observables, found, strict=True):
+            row |= observable.finish(flow, dict(part))
+        wanted = {k for k, v in self.declared.items() if isinstance(v, Series)}
+        return {k: np.asarray(v) for k, v in row.items() if k in wanted}
+
     def record(
         self,
         step: int,
@@ -149,6 +162,7 @@ class Member:
         """
         time_ = self.experiment.flow_step * step
         self.risk, self.row = risk, row
+        self._missing.update(k for k, v in row.items() if np.isnan(v).any())
         self._watch_stability(step, row)
         rate = float(self.experiment.flow.kernel_rate)
         self._recorder.append(step, time_, rate * time_, row)
@@ -213,8 +227,17 @@ class Member:
         self, status: str, timing: Mapping[str, float], message: str = ""
     ) -> None:
         """End the run: status, timing and message go into the file, which closes."""
+        self._report()
         self._recorder.finish(status, timing, message)
         self.status, self.message = status, message
+
+    def _report(self) -> None:
+        """Warn of what the observables complain about, and of values that were missing."""
+        for observable in self.experiment.observables:
+            if text := observable.complain(self.row):
+                self._recorder.warn(text)
+        for name, rows in sorted(self._missing.items()):
+            self._recorder.warn(f"{name} could not be had at {rows} saves: it is NaN.")
 
     def fail(self, message: str) -> None:
         """End the run as failed, in its file if that can still be written."""
@@ -261,7 +284,10 @@ def declare(experiment: Experiment, data: Data) -> dict[str, Series | str]:
     """
     declared: dict[str, Series | str] = {"stable_step": STABLE_STEP}
     for i, observable in enumerate(experiment.observables):
-        more = observable.declare(experiment.flow, data)
+        try:
+            more = observable.declare(experiment.flow, experiment.integrator, data)
+        except ValueError as error:
+            raise ConfigError(f"observables[{i}] {error}") from error
         if twice := sorted(set(more) & set(declared)):
             raise ConfigError(
                 f"observables[{i}] must record new series, got {twice[0]} again; "

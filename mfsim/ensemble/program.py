@@ -17,16 +17,22 @@ from mfsim.experiment import Experiment
 from mfsim.flows import AbstractFlow
 from mfsim.integrators import AbstractIntegrator, Carry
 from mfsim.integrators.stability import stable_step
-from mfsim.observables import AbstractObservable
+from mfsim.observables import AbstractObservable, Look, accounts_of, train_outputs
 
-TOGETHER = Carry(state=0, step=None, memory=0)  # type: ignore[arg-type]
+TOGETHER = Carry(state=0, step=None, memory=0, ledger=0)  # type: ignore[arg-type]
 """Members of a group are in step: one step count, hence one draw of noise, for all."""
 
 
 class Measurement(NamedTuple):
-    """What a save looks at, one row a member."""
+    """What a save looks at, one row a member.
 
-    series: dict[str, Array]
+    Attributes:
+        found: What each observable measured.
+        risk: The training risk.
+        stable_step: The largest stable step there.
+    """
+
+    found: list[dict[str, Array]]
     risk: Float[Array, " g"]
     stable_step: Float[Array, " g"]
 
@@ -94,6 +100,7 @@ class Program:
     def __init__(self, shape: Shape, args: tuple[PyTree, Data, Carry, Key[Array, ""]]):
         reals, data, carry, key = args
         each = jax.vmap if shape.together else _one_by_one
+        accounts = accounts_of(shape.observables)
 
         def advance(
             reals: PyTree, data: Data, carry: Carry, steps: Array, key: Array
@@ -101,27 +108,30 @@ class Program:
             def one(reals: PyTree, carry: Carry) -> tuple[Carry, Array]:
                 flow, integrator = eqx.combine(reals, shape.static)
                 batch = (data.x_train, data.y_train)
-                carry = integrator.advance(flow, batch, carry, steps, key)
+                carry = integrator.advance(flow, batch, carry, steps, key, accounts)
                 return carry, _is_finite(carry.state)
 
             axes = (0, TOGETHER)
             return jax.vmap(one, in_axes=axes, out_axes=(TOGETHER, 0))(reals, carry)
 
         def measure(
-            reals: PyTree, data: Data, state: PyTree, initial: PyTree
+            reals: PyTree, data: Data, carry: Carry, initial: PyTree
         ) -> Measurement:
-            def one(member: tuple[PyTree, PyTree, PyTree]) -> Measurement:
-                reals, state, initial = member
+            def one(member: tuple[PyTree, PyTree, PyTree, PyTree]) -> Measurement:
+                reals, state, ledger, initial = member
                 flow, integrator = eqx.combine(reals, shape.static)
-                batch = getattr(integrator, "batch_size", None)
-                return _measure(shape.observables, flow, data, state, initial, batch)
+                look = Look(
+                    *(flow, integrator, data, state, initial, carry.step, ledger),
+                    shape.observables,
+                )
+                return _measure(look)
 
-            return each(one)((reals, state, initial))
+            return each(one)((reals, carry.state, carry.ledger, initial))
 
         steps = jnp.asarray(0, jnp.int32)
         with in_turn(not shape.together):
             self.advance = _compile(advance, reals, data, carry, steps, key)
-        self.measure = _compile(measure, reals, data, carry.state, carry.state)
+        self.measure = _compile(measure, reals, data, carry, carry.state)
 
 
 def _compile(function: Any, *args: Any) -> Any:
@@ -137,21 +147,14 @@ def _is_finite(tree: PyTree) -> Bool[Array, ""]:
     return jnp.stack(flags).all()
 
 
-def _measure(
-    observables: tuple[AbstractObservable, ...],
-    flow: AbstractFlow,
-    data: Data,
-    state: PyTree,
-    initial: PyTree,
-    batch_size: int | None,
-) -> Measurement:
-    series: dict[str, Array] = {}
-    for observable in observables:
-        series |= observable.measure(flow, data, state, initial)
-    outputs = flow.predict(state, data.x_train)
-    risk = flow.loss(outputs, data.y_train).mean(dtype=jnp.float64)
-    limit = stable_step(flow, state, data.x_train, batch_size)
-    return Measurement(series, risk, limit)
+def _measure(look: Look) -> Measurement:
+    batch_size = getattr(look.integrator, "batch_size", None)
+    outputs, y = look.once(train_outputs), look.data.y_train
+    return Measurement(
+        look.measure(),
+        look.flow.loss(outputs, y).mean(dtype=jnp.float64),
+        stable_step(look.flow, look.state, look.data.x_train, batch_size),
+    )
 
 
 class Programs:

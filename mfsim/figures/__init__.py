@@ -9,3 +9,4 @@ from mfsim.figures.saving import save_plot as save_plot
 from mfsim.figures.statistics import crossing as crossing
 from mfsim.figures.sweeps import sweep_figure as sweep_figure
 from mfsim.figures.sweeps import transition_figure as transition_figure
+from mfsim.figures.times import time_figure as time_figure

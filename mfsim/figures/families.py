@@ -1,5 +1,6 @@
 """A sweep as lines of a figure: what it is drawn against, and a line for the rest."""
 
+from collections import Counter
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -48,6 +49,16 @@ def last_rows(sweep: xarray.Dataset) -> xarray.Dataset:
     if not sweep.sizes["save"]:
         sweep = sweep.pad(save=(0, 1))
     return sweep.isel(save=(sweep.step.notnull().sum("save") - 1).clip(min=0))
+
+
+def not_completed(sweep: xarray.Dataset) -> str:
+    """How many runs are not completed, and why; empty if all are."""
+    every = list(map(str, sweep.status.values.flat))
+    left = Counter(status for status in every if status != "completed")
+    each = ", ".join(f"{left[state]} {state}" for state in sorted(left))
+    return (
+        f"Not completed: {left.total()} of {len(every)} runs ({each})" if left else ""
+    )
 
 
 def swept(sweep: xarray.Dataset) -> list[str]:

@@ -1,16 +1,21 @@
 """Panels above each other over one axis: which series share one, and its scale."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mfsim.figures.style import plain
+from mfsim.figures.distances import TALAGRAND
+from mfsim.figures.style import EDGE, LOOKS, POINTS, plain
 
-Panels = Mapping[str, Mapping[str, str]]
-"""By title, a word for each series by its name."""
+Words = Mapping[str, str]
+"""A word for each series by its name."""
+
+Panels = Mapping[str, Words]
+"""Such words by a panel's title."""
 
 DRIFT = "kernel_drift_relative"
 PANELS: Panels = {
@@ -18,7 +23,40 @@ PANELS: Panels = {
     "error": {"train_error": "train", "test_error": "test"},
     "relative change": {"displacement_relative": "displacement", DRIFT: "kernel drift"},
     "alignment": {"kernel_alignment": "kernel with labels"},
+    "distance": {
+        "displacement": "raw displacement",
+        "w2_upper_coupling": "coupled displacement",
+        TALAGRAND: r"Talagrand, $\sigma\sqrt{2\,\mathrm{KL}^+}$",
+        "w2": "$W_2$, transport",
+        "w2_upper": "$W_2$ bracket",
+        "w2_lower": "",
+    },
+    "KL": {
+        "kl_upper": "upper bound",
+        "kl_lower": "lower bound",
+        "kl_knn": "kNN estimate",
+    },
 }
+
+LOGARITHMIC = ("distance", "KL")
+"""Titles of the panels that show positive values alone, on a logarithmic axis."""
+
+BANDS = {"w2_upper": "w2_lower", "kl_upper": "kl_lower"}
+"""The lower bound that belongs to an upper one."""
+
+# A series keeps its look when others of its panel were not recorded.
+_LOOKS: Mapping[str, Mapping[str, Any]] = {
+    "w2_lower": EDGE,
+    "w2_upper": EDGE,
+    "displacement": LOOKS[0],
+    "w2_upper_coupling": LOOKS[1],
+    TALAGRAND: LOOKS[2],
+    "w2": POINTS,
+    "kl_upper": LOOKS[0],
+    "kl_lower": LOOKS[1],
+    "kl_knn": POINTS,
+}
+_DEPTH = 0.03
 
 
 def recorded(panels: Panels, series: xarray.Dataset) -> Panels:
@@ -27,17 +65,28 @@ def recorded(panels: Panels, series: xarray.Dataset) -> Panels:
     known = [
         str(k) for k, v in series.items() if v.dims == rows and v.dtype.kind == "f"
     ]
-    found = {
-        title: own
-        for title, words in panels.items()
-        if (own := {key: word for key, word in words.items() if key in known})
-    }
-    return found or {plain(key): {key: plain(key)} for key in known} or {"": {}}
+    found = {title: _among(words, known) for title, words in panels.items()}
+    # Beside nothing to compare with, the relative displacement says it all.
+    found = {title: own for title, own in found.items() if {*own} - {"displacement"}}
+    errors = {f"{key}_se" for key in known}
+    rest = {plain(key): {key: plain(key)} for key in known if key not in errors}
+    return found or rest or {"": {}}
+
+
+def _among(words: Words, known: Sequence[str]) -> Words:
+    return {key: word for key, word in words.items() if key in known}
+
+
+def looks(words: Words) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """The series of a panel: name, word, look."""
+    for (key, word), look in zip(words.items(), LOOKS * 2, strict=False):
+        yield key, word, {**_LOOKS.get(key, look)}
 
 
 def start(panels: Panels, margin: float = 0.0) -> tuple[Figure, list[Axes]]:
     """A figure of so many panels, with a margin on the right, in inches."""
-    size = (4.8 + margin, 1.1 + 1.75 * len(panels))
+    legend = 0.4 * ("distance" in panels)
+    size = (4.8 + margin, 1.1 + 1.75 * len(panels) + legend)
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
     figure.align_ylabels(grid)
@@ -45,29 +94,59 @@ def start(panels: Panels, margin: float = 0.0) -> tuple[Figure, list[Axes]]:
 
 
 def values(series: xarray.Dataset, key: str) -> xarray.DataArray:
-    """Finite values of a series, an error in percent."""
+    """Finite values of a series, an error in percent; NaN if it was not recorded."""
+    if key not in series:
+        return xarray.full_like(series["time"], np.nan)
     found = series[key] * (100 if key.endswith("_error") else 1)
     return found.where(np.isfinite(found))
 
 
-def finish(axes: Axes, title: str, series: xarray.Dataset, keys: Mapping) -> None:
+def finish(axes: Axes, title: str, series: xarray.Dataset, keys: Words) -> None:
     """Label and scale the second axis: logarithmic where what is drawn spans much."""
     unit = next((series[key].attrs.get("unit", "1") for key in keys), "1")
-    lines = [np.ravel(np.asarray(line.get_ydata(), float)) for line in axes.lines]
-    drawn = np.concatenate([*lines, [np.nan]])
-    drawn = drawn[np.isfinite(drawn)]
+    drawn = np.concatenate([*_heights(axes), []])
     if any(key.endswith("_error") for key in keys):
         top = max(1.0, axes.get_ylim()[1])
         axes.set_ylim(-0.05 * top, top)
         unit = "%"
-    elif drawn.size and 0 < 2 * drawn.min() < drawn.max():
+    elif drawn.size and (title in LOGARITHMIC or 0 < 2 * drawn.min() < drawn.max()):
         axes.set_yscale("log")
     axes.set_ylabel(title + f" [{plain(unit)}]" * (unit != "1"))
 
 
+def _heights(axes: Axes) -> list[np.ndarray]:
+    """The finite values of each line that is drawn."""
+    lines = [np.ravel(np.asarray(line.get_ydata(), float)) for line in axes.lines]
+    return [line[np.isfinite(line)] for line in lines]
+
+
+def cut(grid: Sequence[Axes]) -> None:
+    """Leave out how curves over time leave zero: end a logarithmic axis below them."""
+    lines = [line for axes in grid for line in _heights(axes)]
+    tops = [line.max() for line in lines if (line > 0).any()]
+    if grid[0].get_yscale() == "log" and tops:
+        lowest = _DEPTH * min(tops)
+        grid[0].set_ylim(bottom=max(lowest, grid[0].get_ylim()[0]))
+
+
 def not_finite(series: xarray.Dataset, panels: Panels) -> list[str]:
     """A sentence on values that are not finite, if there are any."""
-    keys = [key for words in panels.values() for key in words]
-    counts = {key: int((~np.isfinite(series[key])).sum()) for key in keys}
+    counts = {}
+    for title, words in panels.items():
+        for key in words:
+            # Not every save has every distance: NaN tells that there is none.
+            is_bad = (
+                np.isinf(series[key])
+                if title in LOGARITHMIC
+                else ~np.isfinite(series[key])
+            )
+            counts[key] = int(is_bad.sum())
     each = ", ".join(f"{plain(key)} ({n})" for key, n in counts.items() if n)
     return [f"Not finite, so left out: {each}."] if each else []
+
+
+def on_errors(series: xarray.Dataset, panels: Panels) -> list[str]:
+    """A sentence on error bars that a run brings itself, if there are any."""
+    keys = (f"{key}_se" for words in panels.values() for key in words)
+    is_any = any(key in series and np.isfinite(series[key]).any() for key in keys)
+    return ["Error bars are standard errors."] if is_any else []

@@ -7,6 +7,8 @@ from typing import Any
 
 import matplotlib
 from matplotlib import mathtext
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
 styled = matplotlib.rc_context(
@@ -29,12 +31,30 @@ styled = matplotlib.rc_context(
 )
 """Decorates what draws or saves: the settings hold within."""
 
-# Okabe and Ito's blue and vermilion, told apart with any colour vision.
+# Of Okabe and Ito's colours, told apart with any colour vision; in grey by the marker.
 LOOKS: tuple[dict[str, Any], ...] = (
     {"color": "#0072B2", "marker": "o", "linestyle": "-"},
     {"color": "#D55E00", "marker": "s", "linestyle": "--", "markerfacecolor": "white"},
+    {"color": "#009E73", "marker": "^", "linestyle": "-."},
 )
-"""The first and the second series of a panel."""
+"""The first, second and third series of a panel."""
+
+POINTS: dict[str, Any] = {
+    "color": "#000000",
+    "marker": "D",
+    "linestyle": "",
+    "markerfacecolor": "white",
+}
+"""What is known at some places only."""
+
+EDGE: dict[str, Any] = {
+    "color": "#56B4E9",
+    "marker": "",
+    "linestyle": "-",
+    "linewidth": 0.8,
+    "zorder": 1,
+}
+"""An edge of a band."""
 
 _SYMBOLS = {
     "alpha": "alpha",
@@ -46,18 +66,47 @@ _SYMBOLS = {
 _GREEK = re.compile(r"(?<![\\A-Za-z])(alpha|eta|lambda|mu|tau|theta)(?![A-Za-z])")
 
 
-def write(figure: Figure, facts: Sequence[str], notes: Sequence[str]) -> None:
-    """Write lines above a figure, sentences below it, legends above its panels."""
+def write(
+    figure: Figure,
+    facts: Sequence[str],
+    notes: Sequence[str],
+    *,
+    is_shared: bool = False,
+) -> None:
+    """Write lines above a figure, sentences below it, legends above its panels.
+
+    Args:
+        figure: The figure, all drawn.
+        facts: The lines.
+        notes: The sentences.
+        is_shared: Whether one legend serves all panels.
+    """
     left: dict[str, Any] = {"x": 0.01, "horizontalalignment": "left"}
-    figure.suptitle("\n".join(facts), fontsize=9.5, **left)
     # Some 15 letters an inch.
     width = int(15 * figure.get_figwidth())
     lines = [line for note in notes for line in textwrap.wrap(note, width)]
     figure.supxlabel("\n".join(lines), fontsize=8.5, color="0.3", **left)
+    above = {"title": "\n".join(facts), "title_fontsize": 9.5, "alignment": "left"}
+    if is_shared:
+        ncols = int(figure.get_figwidth() / 1.5)
+        legend = _entries(figure.axes) | above | {"ncols": ncols}
+        figure.legend(loc="outside upper left", **legend)
+        return
+    figure.suptitle(above["title"], fontsize=9.5, **left)
     for axes in figure.axes:
         # Above the axes: whatever the data, nothing of them is covered.
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 0.98), ncols=3)
+        if words := (legend := _entries([axes]))["labels"]:
+            ncols = 3 if sum(map(len, words)) < 60 else 2
+            place = {"loc": "lower left", "bbox_to_anchor": (-0.02, 0.98)}
+            axes.legend(ncols=ncols, **place, **legend)
+
+
+def _entries(grid: Sequence[Axes]) -> dict[str, Any]:
+    """What a legend of these panels tells, each word once, bands at the end."""
+    found = [axes.get_legend_handles_labels() for axes in grid]
+    entries = {word: line for own in found for line, word in zip(*own, strict=True)}
+    words = sorted(entries, key=lambda word: isinstance(entries[word], PolyCollection))
+    return {"handles": [entries[word] for word in words], "labels": words}
 
 
 def symbol(name: str) -> str:

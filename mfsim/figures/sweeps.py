@@ -1,7 +1,6 @@
 """A sweep: final values against its axis, and where the kernel's drift falls."""
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,14 +12,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mfsim.figures import families, panels, style
+from mfsim.figures.curves import curve
+from mfsim.figures.distances import with_talagrand
+from mfsim.figures.facts import CLOCKS, clock_of, facts
 from mfsim.figures.families import Family
-from mfsim.figures.panels import DRIFT, PANELS, Panels
-from mfsim.figures.runs import CLOCKS, clock_of, facts
-from mfsim.figures.statistics import crossing_with_error, mean_and_error
+from mfsim.figures.panels import DRIFT, LOGARITHMIC, PANELS, Panels
+from mfsim.figures.statistics import crossing_with_error
 from mfsim.storage import Trajectory
 
 _LEVEL = 0.1
-_TRANSITION = {t: PANELS[t] for t in ("relative change", "error", "risk")}
+_TRANSITION = {
+    t: PANELS[t] for t in ("relative change", "distance", "KL", "error", "risk")
+}
 _MARK = {"color": "0.2", "linestyle": (0, (1, 1.5)), "linewidth": 1.4, "zorder": 1}
 
 
@@ -42,18 +45,18 @@ def sweep_figure(sweep: xarray.Dataset, run: Trajectory | None = None) -> Figure
 
 
 def _draw(sweep: xarray.Dataset, run: Trajectory | None, wanted: Panels) -> Figure:
+    sweep = with_talagrand(sweep, run)
     shown, name = panels.recorded(wanted, sweep), families.swept_axis(sweep)
     found = families.families_of(sweep, name)
     is_many = len(found) > 1
     figure, grid = panels.start(shown, margin=1.5 * is_many)
     for (title, words), axes in zip(shown.items(), grid, strict=True):
-        for (key, word), look in zip(words.items(), style.LOOKS, strict=False):
+        for key, word, look in panels.looks(words):
             if not families.is_numeric(sweep[name]):
-                look = look | {"linestyle": ""}
+                look |= {"linestyle": "", "marker": look["marker"] or "_"}
             for own in found:
-                _curve(axes, own, key, look | own.look)
-            proxy: Any = look | {"color": "0.3"} if is_many else look
-            axes.plot([], [], **proxy, label=word)
+                _curve(axes, own, key, look | own.look, title in LOGARITHMIC)
+            _proxy(axes, word, look | {"color": "0.3"} if is_many else look)
         panels.finish(axes, title, sweep, words)
     _finish_x(grid[-1], sweep[name])
     notes = _notes(sweep, clock_of(run), shown)
@@ -70,13 +73,24 @@ def _draw(sweep: xarray.Dataset, run: Trajectory | None, wanted: Panels) -> Figu
     return figure
 
 
-def _curve(axes: Axes, own: Family, key: str, look: dict[str, Any]) -> None:
+def _curve(
+    axes: Axes, own: Family, key: str, look: dict[str, Any], is_log: bool
+) -> None:
     """Means with standard errors; a run that is not completed is a cross of its own."""
-    mean, error = mean_and_error(own.table(key))
-    axes.errorbar(own.x, mean, error if np.isfinite(error).any() else None, **look)
+    curve(axes, own.x, own.table, key, is_log=is_log, **look)
     left = own.table(key, completed=False)
+    if is_log:
+        left = np.where(left > 0, left, np.nan)
     if np.isfinite(left).any():
         axes.plot(own.x, left, "x", color=look["color"], markersize=8, zorder=3)
+
+
+def _proxy(axes: Axes, word: str, look: dict[str, Any]) -> None:
+    """An entry of the legend for all families: a band if there is no marker."""
+    if look["marker"]:
+        axes.plot([], [], **look, label=word)
+    elif word:
+        axes.fill_between([], [], color=look["color"], alpha=0.35, label=word)
 
 
 def _mark_transitions(grid: Sequence[Axes], found: Sequence[Family]) -> list[str]:
@@ -134,12 +148,9 @@ def _notes(sweep: xarray.Dataset, clock: str, shown: Panels) -> list[str]:
     seeds = math.prod(n for dim, n in rows.status.sizes.items() if is_seed(dim))
     if seeds > 1 and not is_seed(families.swept_axis(sweep)):
         notes.append(f"Means over {seeds} seeds; error bars and ± are standard errors.")
+    elif seeds == 1:
+        notes += panels.on_errors(rows, shown)
     notes += panels.not_finite(rows.where(done, 0.0), shown)
-    left = Counter(map(str, rows.status.values[~done.values]))
-    if left:
-        each = ", ".join(f"{left[state]} {state}" for state in sorted(left))
-        notes.append(
-            f"Not completed: {left.total()} of {done.size} runs ({each}); "
-            "their last values are the crosses, in no mean."
-        )
+    if left := families.not_completed(rows):
+        notes.append(f"{left}; their last values are the crosses, in no mean.")
     return notes

@@ -1,7 +1,8 @@
 """What a flow is: the velocity of a state, and what can be read off the state."""
 
 from abc import abstractmethod
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key, PyTree
 
-from mfsim.blocks import map_blocks, sum_blocks
+from mfsim.blocks import fold_blocks, map_blocks
 from mfsim.component import Component
 from mfsim.datasets import AbstractDataset, Data
 from mfsim.losses import AbstractLoss
@@ -20,8 +21,39 @@ Batch = tuple[Float[Array, "n d"], Float[Array, " n"]]
 """Inputs and labels of the points that one force is averaged over."""
 
 
+class State(NamedTuple):
+    """A network's parameters and, where it is on, their shadow.
+
+    Attributes:
+        params: What the network is evaluated at.
+        shadow: The free population that began with `params` and meets the same noise
+            without the force, so that its law is the prior for ever; or None.
+    """
+
+    params: Any
+    shadow: Any = None
+
+
+class Rates(NamedTuple):
+    """What a look at the force tells of the law; means are over the first axis.
+
+    Attributes:
+        slopes: phi'(f_i, y_i) of every sample.
+        risk: Mean loss over the samples.
+        work: |b|^2 a block that moves, `None` in the others.
+        production: (alpha/n) sum_i c_i A F_i at weights c, here the mean of the slopes
+            now and before: the rate of KL(p || p_0) without noise, in nats a unit of
+            flow time. None where the activation has no h''.
+    """
+
+    slopes: Float[Array, " n"]
+    risk: Float[Array, ""]
+    work: PyTree
+    production: Float[Array, " m"] | None
+
+
 class AbstractFlow(Component):
-    """dstate = velocity dt + sqrt(2 temperature) dB on the blocks that move."""
+    """dparams = velocity dt + sqrt(2 temperature) dB on the blocks that move."""
 
     network: eqx.AbstractVar[AbstractNetwork]
     loss: eqx.AbstractVar[AbstractLoss]
@@ -29,15 +61,33 @@ class AbstractFlow(Component):
     temperature: eqx.AbstractVar[float]
 
     @abstractmethod
-    def init(self, key: Key[Array, ""], dim: int, dtype: DTypeLike = float) -> PyTree:
+    def init(self, key: Key[Array, ""], dim: int, dtype: DTypeLike = float) -> State:
         """The state at t = 0, drawn from the prior."""
 
     @abstractmethod
-    def force(self, state: PyTree, batch: Batch) -> PyTree:
+    def force(self, state: State, batch: Batch) -> PyTree:
         """The data part b of the velocity; `None` where a block is frozen."""
 
     @abstractmethod
-    def velocity(self, state: PyTree, batch: Batch) -> PyTree:
+    def force_and_rates(
+        self, state: State, batch: Batch, before: Float[Array, " n"]
+    ) -> tuple[PyTree, Rates]:
+        """The force, and what the same pass over the batch tells of the law.
+
+        Args:
+            state: Where it is taken.
+            batch: Inputs and labels.
+            before: Slopes of the samples a step before, 0 at the start.
+        """
+
+    @abstractmethod
+    def production(
+        self, state: State, batch: Batch, weights: Float[Array, " n"]
+    ) -> Float[Array, " m"] | None:
+        """The production of `Rates` for any weights of the samples."""
+
+    @abstractmethod
+    def velocity(self, state: State, batch: Batch) -> PyTree:
         """The force and the decay towards the prior; `None` where frozen."""
 
     @property
@@ -55,33 +105,25 @@ class AbstractFlow(Component):
         """Standard deviation of the prior, block by block."""
 
     @abstractmethod
-    def params(self, state: PyTree) -> PyTree:
-        """The network's parameters at a state."""
-
-    @abstractmethod
-    def trainable_mask(self, state: PyTree) -> PyTree:
-        """The tree of the state with True where a block moves, False where frozen."""
-
-    @abstractmethod
-    def mean_potential(self, state: PyTree) -> Float[Array, ""]:
+    def mean_potential(self, state: State) -> Float[Array, ""]:
         """Mean over the particles of the prior's quadratic potential V_0."""
 
     @abstractmethod
-    def predict(self, state: PyTree, x: Float[Array, "n d"]) -> Float[Array, " n"]:
+    def predict(self, state: State, x: Float[Array, "n d"]) -> Float[Array, " n"]:
         """The outputs f(x) at a state, in blocks of samples."""
 
     @abstractmethod
-    def energy(self, state: PyTree, batch: Batch) -> Float[Array, ""]:
+    def energy(self, state: State, batch: Batch) -> Float[Array, ""]:
         """The objective of which the velocity is minus the (scaled) gradient."""
 
     @abstractmethod
     def kernel_product(
-        self, state: PyTree, x: Float[Array, "n d"], v: Float[Array, " n"]
+        self, state: State, x: Float[Array, "n d"], v: Float[Array, " n"]
     ) -> Float[Array, " n"]:
         """The tangent kernel times a vector, without forming the kernel."""
 
     @abstractmethod
-    def export(self, state: PyTree) -> dict[str, np.ndarray]:
+    def export(self, state: State) -> dict[str, np.ndarray]:
         """The state as the arrays of a file, by the path of their group."""
 
     @abstractmethod
@@ -98,22 +140,43 @@ def turn(tree: PyTree) -> PyTree:
 
 
 def risk_gradient(
-    network: AbstractNetwork, loss: Any, params: PyTree, batch: Batch, block: int
-) -> PyTree:
+    network: AbstractNetwork,
+    loss: Callable[[Array, Array], Array],
+    params: PyTree,
+    batch: tuple[Array, ...],
+    block: int,
+    watch: Callable[..., tuple[PyTree, PyTree]] = lambda *_: (None, None),
+) -> tuple[PyTree, PyTree]:
     """Gradient of the summed loss in the trainable blocks, `None` in the others.
 
     Samples come in blocks: a block's activations are used while still in cache.
+
+    Args:
+        network: The network.
+        loss: Takes outputs and labels.
+        params: Where the gradient is taken.
+        batch: Inputs, labels and whatever else is watched, a row a sample.
+        block: Samples a block.
+        watch: Takes (params, f) and a block of the batch; gives what is to be summed
+            over blocks and what is to be joined.
+
+    Returns:
+        The gradient, and the pair of what was watched.
     """
     turned = turn(params)
     moving, frozen = eqx.partition(turned, network.trainable_mask(turned))
 
-    def total(moving: PyTree, x: Array, y: Array) -> Array:
-        return loss(network(turn(eqx.combine(moving, frozen)), x), y).sum()
+    def total(moving: PyTree, x: Array, y: Array, *more: Array) -> tuple[Array, PyTree]:
+        params = turn(eqx.combine(moving, frozen))
+        f = network(params, x)
+        return loss(f, y).sum(), watch(params, f, x, y, *more)
 
-    def gradient(x: Array, y: Array) -> PyTree:
-        return jax.grad(total)(moving, x, y)
+    def gradient(*part: Array) -> tuple[PyTree, PyTree]:
+        gradients, (sums, rows) = jax.grad(total, has_aux=True)(moving, *part)
+        return (gradients, sums), rows
 
-    return turn(sum_blocks(gradient, batch, block))
+    (gradients, sums), rows = fold_blocks(gradient, batch, block)
+    return turn(gradients), (sums, rows)
 
 
 def kernel_product(
@@ -121,7 +184,7 @@ def kernel_product(
 ) -> Array:
     """J J^T v for the Jacobian J of the outputs, one block of samples at a time."""
     moving, frozen = eqx.partition(params, network.trainable_mask(params))
-    pulled = risk_gradient(network, lambda f, v: f * v, params, (x, v), block)
+    pulled, _ = risk_gradient(network, lambda f, v: f * v, params, (x, v), block)
 
     def push(x: Array) -> Array:
         def outputs(moving: PyTree) -> Array:

@@ -7,10 +7,17 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
-from mfsim.blocks import block_size, map_blocks
-from mfsim.component import count, real
+from mfsim.blocks import block_size, map_blocks, sum_blocks
+from mfsim.component import count, real, static
 from mfsim.datasets import AbstractDataset, Data
-from mfsim.flows.base import AbstractFlow, Batch, kernel_product, risk_gradient
+from mfsim.flows.base import (
+    AbstractFlow,
+    Batch,
+    Rates,
+    State,
+    kernel_product,
+    risk_gradient,
+)
 from mfsim.losses import AbstractLoss, SquaredError
 from mfsim.networks import Neurons, TwoLayer
 
@@ -33,6 +40,8 @@ class ParticleFlow(AbstractFlow):
         temperature: Strength lambda of noise and decay; 0 is plain gradient flow.
         block_mib: Most memory in MiB for the activations of one block of samples; 8,
             but at least that of 64 samples, unless given.
+        shadow: Whether a population without the force goes along: same start, same
+            noise, exact Ornstein-Uhlenbeck steps, so that its law is p_0 for ever.
 
     Source: Chen et al. 2020, eq. (3.3) and Algorithm 1.
     """
@@ -42,29 +51,74 @@ class ParticleFlow(AbstractFlow):
     loss: AbstractLoss = SquaredError()
     temperature: float = real(0.0, at_least=0.0)
     block_mib: int | None = count(None)
+    shadow: bool = static(True)
 
-    def init(self, key: Key[Array, ""], dim: int, dtype: DTypeLike = float) -> Neurons:
-        return self.network.init(key, dim, dtype)
+    def init(self, key: Key[Array, ""], dim: int, dtype: DTypeLike = float) -> State:
+        params = self.network.init(key, dim, dtype)
+        return State(params, params if self.shadow else None)
 
-    def force(self, state: Neurons, batch: Batch) -> Neurons:
+    def force(self, state: State, batch: Batch) -> Neurons:
         """B = -m grad (1/n) sum_i phi(f(x_i), y_i): two GEMMs and one activation."""
+        return self._force(state, batch)[0]
+
+    def force_and_rates(
+        self, state: State, batch: Batch, before: Float[Array, " n"]
+    ) -> tuple[Neurons, Rates]:
+        """The force, and its balance of entropy and energy, neuron by neuron.
+
+        Source: Chen et al. 2020, Lemma B.1.
+        """
+        samples = batch[1].shape[0]
+
+        def watch(
+            params: Neurons, f: Array, x: Array, y: Array, before: Array
+        ) -> tuple[tuple[Array, Any], Array]:
+            slopes = self.loss.derivative(f, y)
+            made = self._generate(params, x, 0.5 * (slopes + before))
+            return (self.loss(f, y).sum(), made), slopes
+
+        force, ((risk, made), slopes) = self._force(state, (*batch, before), watch)
+        work = Neurons(*(None if b is None else _squares(b) for b in force))
+        if made is not None:
+            made = self.network.alpha / samples * made
+        return force, Rates(slopes, risk / samples, work, made)
+
+    def production(
+        self, state: State, batch: Batch, weights: Float[Array, " n"]
+    ) -> Float[Array, " m"] | None:
         x, _ = batch
-        block = self._samples_per_block(x.shape[0], state.u.dtype)
-        rate = -self.network.width / x.shape[0]
+        block = self._samples_per_block(x.shape[0], state.params.u.dtype)
+        made = sum_blocks(
+            lambda x, c: self._generate(state.params, x, c), (x, weights), block
+        )
+        return None if made is None else self.network.alpha / x.shape[0] * made
+
+    def _generate(self, params: Neurons, x: Array, weights: Array) -> Any:
+        if self.network.trainable != "output" and not self.network.activation.smooth:
+            return None
+        return self.network.generator(params, x, weights)
+
+    def _force(
+        self, state: State, batch: tuple[Array, ...], watch: Any = None
+    ) -> tuple[Neurons, Any]:
+        samples = batch[1].shape[0]
+        block = self._samples_per_block(samples, state.params.u.dtype)
+        rate = -self.network.width / samples
 
         def loss(f: Array, y: Array) -> Array:
             # Scaled here: a product after the GEMM would keep it from its layout.
             return rate * self.loss(f, y)
 
-        return risk_gradient(self.network, loss, state, batch, block)
+        watched = () if watch is None else (watch,)
+        return risk_gradient(self.network, loss, state.params, batch, block, *watched)
 
-    def velocity(self, state: Neurons, batch: Batch) -> Neurons:
+    def velocity(self, state: State, batch: Batch) -> Neurons:
         def decayed(force: Array | None, theta: Array, std: Any) -> Array | None:
             if force is None:
                 return None
             return force - self.temperature / std**2 * theta
 
-        blocks = zip(self.force(state, batch), state, self.prior_std(), strict=True)
+        blocks = zip(self.force(state, batch), state.params, self.prior_std(), strict=True)
         w, u = (decayed(*block) for block in blocks)
         return Neurons(w, u)  # type: ignore[arg-type]
 
@@ -79,48 +133,45 @@ class ParticleFlow(AbstractFlow):
     def prior_std(self) -> Neurons:
         return self.network.prior_std()
 
-    def predict(self, state: Neurons, x: Float[Array, "n d"]) -> Float[Array, " n"]:
-        block = self._samples_per_block(x.shape[0], state.u.dtype)
-        return map_blocks(lambda x: self.network(state, x), (x,), block)
+    def predict(self, state: State, x: Float[Array, "n d"]) -> Float[Array, " n"]:
+        block = self._samples_per_block(x.shape[0], state.params.u.dtype)
+        return map_blocks(lambda x: self.network(state.params, x), (x,), block)
 
-    def energy(self, state: Neurons, batch: Batch) -> Float[Array, ""]:
+    def energy(self, state: State, batch: Batch) -> Float[Array, ""]:
         """Mean loss + lambda mean V_0; the velocity is -m times its gradient."""
         x, y = batch
         risk = self.loss(self.predict(state, x), y).mean()
         return risk + self.temperature * self.mean_potential(state)
 
-    def params(self, state: Neurons) -> Neurons:
-        return state
-
-    def trainable_mask(self, state: Neurons) -> Neurons:
-        return self.network.trainable_mask(state)
-
-    def mean_potential(self, state: Neurons) -> Float[Array, ""]:
+    def mean_potential(self, state: State) -> Float[Array, ""]:
         """Mean of V_0 = |w|^2/2 sigma_w^2 + u^2/2 sigma_u^2 over the particles."""
         std = self.prior_std()
         w, u = (
-            jnp.square(block / s).sum() for block, s in zip(state, std, strict=True)
+            jnp.square(block / s).sum()
+            for block, s in zip(state.params, std, strict=True)
         )
         return (w + u) / (2 * self.network.width)
 
     def kernel_product(
-        self, state: Neurons, x: Float[Array, "n d"], v: Float[Array, " n"]
+        self, state: State, x: Float[Array, "n d"], v: Float[Array, " n"]
     ) -> Float[Array, " n"]:
         """H(p) v = (m/alpha^2) J J^T v."""
-        block = self._samples_per_block(x.shape[0], state.u.dtype)
-        product = kernel_product(self.network, state, x, v, block)
+        block = self._samples_per_block(x.shape[0], state.params.u.dtype)
+        product = kernel_product(self.network, state.params, x, v, block)
         return self.network.width / self.network.alpha**2 * product
 
-    def export(self, state: Neurons) -> dict[str, np.ndarray]:
-        w, u = map(np.asarray, state)
-        return {"particles/neurons": np.concatenate([w, u[:, None]], axis=1)}
+    def export(self, state: State) -> dict[str, np.ndarray]:
+        exported = {"particles/neurons": _coordinates(state.params)}
+        if state.shadow is not None:
+            exported["particles/shadow"] = _coordinates(state.shadow)
+        return exported
 
     def plan(self, data: Data, dtype: DTypeLike) -> dict[str, int]:
         n, d = data.x_train.shape
         itemsize = jnp.dtype(dtype).itemsize
         block = self._samples_per_block(n, dtype)
         return {
-            "state": self.network.width * (d + 1) * itemsize,
+            "state": (1 + self.shadow) * self.network.width * (d + 1) * itemsize,
             "block": block * self.network.width * itemsize,
             "samples_per_block": block,
         }
@@ -130,3 +181,13 @@ class ParticleFlow(AbstractFlow):
         if self.block_mib is None:
             return block_size(samples, row, max(_CACHE_BYTES, _LEAST_SAMPLES * row))
         return block_size(samples, row, self.block_mib * 2**20)
+
+
+def _squares(block: Array) -> Array:
+    """|.|^2 neuron by neuron."""
+    return jnp.square(block).reshape(block.shape[0], -1).sum(axis=1)
+
+
+def _coordinates(neurons: Neurons) -> np.ndarray:
+    w, u = map(np.asarray, neurons)
+    return np.concatenate([w, u[:, None]], axis=1)

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from mfsim.accounts import AbstractAccount, Ledger, Step
 from mfsim.blocks import map_members
 from mfsim.component import Component
-from mfsim.flows import AbstractFlow, ParticleFlow
+from mfsim.flows import AbstractFlow, ParticleFlow, State
 from mfsim.flows.base import Batch, turn
 from mfsim.integrators.noise import normal
 
@@ -22,11 +23,13 @@ class Carry(NamedTuple):
         state: The state of the flow.
         step: Steps done.
         memory: What the integrator itself remembers, such as an adaptive step.
+        ledger: Sums along the path, if there are accounts.
     """
 
     state: PyTree
     step: Int[Array, ""]
     memory: PyTree = ()
+    ledger: Ledger | None = None
 
 
 class AbstractIntegrator(Component):
@@ -39,8 +42,14 @@ class AbstractIntegrator(Component):
     """The step in flow time, once resolved."""
 
     @abstractmethod
-    def init(self, flow: AbstractFlow, state: PyTree) -> Carry:
-        """The carry at step 0."""
+    def init(
+        self,
+        flow: AbstractFlow,
+        state: PyTree,
+        data: Batch | None = None,
+        accounts: tuple[AbstractAccount, ...] = (),
+    ) -> Carry:
+        """The carry at step 0; what is accounted for needs the data."""
 
     @abstractmethod
     def advance(
@@ -50,8 +59,22 @@ class AbstractIntegrator(Component):
         carry: Carry,
         num_steps: Int[Array, ""] | int,
         key: Key[Array, ""],
+        accounts: tuple[AbstractAccount, ...] = (),
     ) -> Carry:
-        """Go `num_steps` steps on; any cut of the steps into calls gives one result."""
+        """Go `num_steps` steps on; any cut of the steps into calls gives one result.
+
+        Args:
+            flow: What moves.
+            data: The training points.
+            carry: Where it is.
+            num_steps: How far to go.
+            key: Of the noise and the order of batches, the same in every call.
+            accounts: Those that `carry` was made with: what is kept along the path.
+        """
+
+    @abstractmethod
+    def path_weight(self, temperature: Any, std: Any) -> Any:
+        """KL in nats that a step adds a neuron for |b|^2 = 1: Girsanov's rate."""
 
 
 class AbstractStepper(AbstractIntegrator):
@@ -77,8 +100,19 @@ class AbstractStepper(AbstractIntegrator):
     ) -> Float[Array, "..."]:
         """One block of parameters after one step; `noise` is standard normal."""
 
-    def init(self, flow: AbstractFlow, state: PyTree) -> Carry:
-        return Carry(state, jnp.asarray(0, jnp.int32))
+    def init(
+        self,
+        flow: AbstractFlow,
+        state: PyTree,
+        data: Batch | None = None,
+        accounts: tuple[AbstractAccount, ...] = (),
+    ) -> Carry:
+        carry = Carry(state, jnp.asarray(0, jnp.int32))
+        if not accounts or data is None:
+            return carry
+        parts = tuple(each.begin(flow, self, data, state) for each in accounts)
+        slopes = jnp.zeros_like(data[1][: self.batch_size])
+        return carry._replace(ledger=Ledger(slopes, parts))
 
     def advance(
         self,
@@ -87,34 +121,48 @@ class AbstractStepper(AbstractIntegrator):
         carry: Carry,
         num_steps: Int[Array, ""] | int,
         key: Key[Array, ""],
+        accounts: tuple[AbstractAccount, ...] = (),
     ) -> Carry:
         noise_key, batch_key = jax.random.split(key)
         reals, static = eqx.partition((self, flow), eqx.is_array)
 
-        def move(reals: PyTree, batch: Batch, turned: PyTree, noise: PyTree) -> PyTree:
+        def move(
+            reals: PyTree, batch: Batch, k: Array, loop: PyTree, noise: PyTree
+        ) -> PyTree:
             stepper, flow = eqx.combine(reals, static)
+            turned, ledger = loop
             state = turn(turned)
-            force = turn(flow.force(state, batch))
-            return stepper._move(flow, turned, force, noise)
+            if ledger is None:
+                force = flow.force(state, batch)
+            else:
+                before = ledger.slopes
+                force, rates = flow.force_and_rates(state, batch, before)
+                now = Step(flow, stepper, batch, k, state, force, rates, before)
+                both = zip(accounts, ledger.parts, strict=True)
+                parts = tuple(account.add(part, now) for account, part in both)
+                ledger = Ledger(rates.slopes, parts)
+            params = stepper._move(flow, turned.params, turn(force), noise)
+            return State(params, _follow(flow, stepper, turned.shadow, noise)), ledger
 
         def step(_: Any, loop: tuple[PyTree, Array, Any]) -> tuple[PyTree, Array, Any]:
-            turned, k, order = loop
+            inner, k, order = loop
             batch, order = self._batch(data, batch_key, k, order)
-            noise = _draw(flow, turned, noise_key, k)
-            turned = map_members(move, reals, batch, turned, noise)
-            return turned, k + 1, order
+            noise = _draw(flow, inner[0].params, noise_key, k)
+            inner = map_members(move, reals, batch, k, inner, noise)
+            return inner, k + 1, order
 
         order = self._order(data, batch_key, carry.step)
-        loop = turn(carry.state), carry.step, order
-        turned, k, _ = jax.lax.fori_loop(0, num_steps, step, loop)
-        return carry._replace(state=turn(turned), step=k)
+        loop = (turn(carry.state), carry.ledger), carry.step, order
+        (turned, ledger), k, _ = jax.lax.fori_loop(0, num_steps, step, loop)
+        return carry._replace(state=turn(turned), step=k, ledger=ledger)
+
+    def path_weight(self, temperature: Any, std: Any) -> Any:
+        return self.step / (4 * temperature)
 
     def _move(
-        self, flow: AbstractFlow, state: PyTree, force: PyTree, noise: PyTree
+        self, flow: AbstractFlow, params: PyTree, force: PyTree, noise: PyTree
     ) -> PyTree:
-        mask = flow.trainable_mask(state)
-        moving, frozen = eqx.partition(state, mask)
-        std, _ = eqx.partition(flow.prior_std(), mask)
+        moving, frozen, std = _partition(flow, params)
 
         step: Any = self.step
 
@@ -146,11 +194,45 @@ class AbstractStepper(AbstractIntegrator):
         return jax.random.permutation(jax.random.fold_in(key, epoch), samples)
 
 
-def _draw(flow: AbstractFlow, state: PyTree, key: Array, k: Array) -> PyTree:
+def free_change(theta: Array, noise: Any, step: Any, temperature: Any, std: Any) -> Any:
+    """What an exact Ornstein-Uhlenbeck step adds: N(0, std^2) stays as it is.
+
+    theta <- e^{-a} theta + std sqrt(1 - e^{-2a}) xi, a = temperature step/std^2.
+    """
+    a = temperature * step / std**2
+    spread = std * jnp.sqrt(-jnp.expm1(-2 * a))
+    # Rounding e^{-a} to 1 would lose the decay; expm1 keeps it.
+    return jnp.expm1(-a) * theta + spread * noise
+
+
+def _follow(flow: AbstractFlow, stepper: Any, shadow: PyTree, noise: PyTree) -> PyTree:
+    """The shadow after one step with the noise of the parameters and no force."""
+    if shadow is None or _is_cold(flow):
+        return shadow
+    moving, frozen, std = _partition(flow, shadow)
+
+    def update(theta: Array, noise: Array, std: Any) -> Array:
+        return theta + free_change(theta, noise, stepper.step, flow.temperature, std)
+
+    return eqx.combine(jax.tree.map(update, moving, noise, std), frozen)
+
+
+def _partition(flow: AbstractFlow, params: PyTree) -> tuple[PyTree, PyTree, PyTree]:
+    """Blocks that move, blocks that do not, and the prior's spread of the former."""
+    mask = flow.network.trainable_mask(params)
+    return *eqx.partition(params, mask), eqx.partition(flow.prior_std(), mask)[0]
+
+
+def _is_cold(flow: AbstractFlow) -> bool:
+    """Whether there is no noise in any member."""
+    return isinstance(flow.temperature, float) and flow.temperature == 0
+
+
+def _draw(flow: AbstractFlow, params: PyTree, key: Array, k: Array) -> PyTree:
     """Standard normals for the blocks that move; exact zeros where temperature is 0."""
-    moving, _ = eqx.partition(state, flow.trainable_mask(state))
+    moving, _, _ = _partition(flow, params)
     leaves, tree = jax.tree.flatten(moving)
-    if isinstance(flow.temperature, float) and flow.temperature == 0:
+    if _is_cold(flow):
         return tree.unflatten([0.0] * len(leaves))
     keys = [jax.random.fold_in(key, i) for i in range(len(leaves))]
     return tree.unflatten(

@@ -1,11 +1,11 @@
 """Exponential Langevin: the Ornstein-Uhlenbeck part exact, the force frozen."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 
 from mfsim.component import count, real
-from mfsim.integrators.base import AbstractStepper
+from mfsim.integrators.base import AbstractStepper, free_change
 
 
 class ExponentialLangevin(AbstractStepper):
@@ -25,6 +25,14 @@ class ExponentialLangevin(AbstractStepper):
     def update(self, theta, force, noise, step, temperature, std):
         a = temperature * step / std**2
         weight = jnp.where(a > 0, -jnp.expm1(-a) / jnp.where(a > 0, a, 1), 1)
-        spread = std * jnp.sqrt(-jnp.expm1(-2 * a))
-        # Rounding e^{-a} to 1 would lose the decay; expm1 keeps it.
-        return theta + (jnp.expm1(-a) * theta + step * weight * force + spread * noise)
+        free = free_change(theta, noise, step, temperature, std)
+        return theta + (free + step * weight * force)
+
+    def path_weight(self, temperature: Any, std: Any) -> Any:
+        """(sigma^2/2 lambda^2) tanh(a/2): exactly the chain's own, below eta/4 lambda.
+
+        The step's two normal laws differ by (1 - e^{-a}) sigma^2 b/lambda in the mean
+        and have variance sigma^2 (1 - e^{-2a}).
+        """
+        a = temperature * self.step / std**2
+        return std**2 / (2 * temperature**2) * jnp.tanh(a / 2)

@@ -72,7 +72,7 @@ def auto_step(flow: AbstractFlow, limit: float) -> float:
     step = _SAFETY * min(1.0, math.sqrt(flow.kernel_rate)) * limit
     if flow.temperature > 0:
         std = flow.prior_std()
-        moving, _ = eqx.partition(std, flow.trainable_mask(std))
+        moving, _ = eqx.partition(std, flow.network.trainable_mask(std))
         smallest = min(jax.tree.leaves(moving)) ** 2
         step = min(step, _RELAXATION * smallest / flow.temperature)
     return step

@@ -66,6 +66,27 @@ class TwoLayer(AbstractNetwork):
         w, u = params
         return self.alpha / self.width * (self.activation(x @ w.T) @ u)
 
+    def generator(
+        self, params: Neurons, x: Float[Array, "n d"], weights: Float[Array, " n"]
+    ) -> Float[Array, " m"]:
+        """Sum over i of weights_i A F_i by neuron, F_i = u h(w . x_i).
+
+        A = Laplacian - grad V_0 . grad over the blocks that move, the generator of the
+        free particle: AF = u (|x|^2 h'' - z h'/sigma_w^2 - h/sigma_u^2), z = w . x.
+        """
+        w, u = params
+        moves_w, moves_u = self.trainable_mask(params)
+        z = x @ w.T
+        h, slope = self.activation.value_and_derivative(z)
+        total = jnp.zeros_like(z)
+        if moves_w:
+            bend = self.activation.second_derivative(z)
+            size = jnp.square(x).sum(axis=1, keepdims=True)
+            total = total + size * bend - z * slope / self.input_std**2
+        if moves_u:
+            total = total - h / self.output_std**2
+        return u * (weights @ total)
+
     def trainable_mask(self, params: Neurons) -> Neurons:
         moves_w, moves_u = self.trainable != "output", self.trainable != "input"
         return Neurons(moves_w, moves_u)  # type: ignore[arg-type]

@@ -1,24 +1,155 @@
-"""What an observable is: named series measured on a state."""
+"""What an observable is: named series measured on a look at a run."""
 
 from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeVar
 
-from jaxtyping import Array, PyTree
+import numpy as np
+from jaxtyping import Array, Float, PyTree
 
+from mfsim.accounts import AbstractAccount, Ledger, Step
 from mfsim.component import Component
 from mfsim.datasets import Data
-from mfsim.flows import AbstractFlow
+from mfsim.flows import AbstractFlow, State
 from mfsim.series import Series
+
+_T = TypeVar("_T")
 
 
 class AbstractObservable(Component):
-    """A family of series that one look at a state yields."""
+    """A family of series that one look at a run yields."""
+
+    builds_on: ClassVar[tuple[type["AbstractObservable"], ...]] = ()
+    """Kinds whose series it needs: those that are listed, else with their defaults."""
 
     @abstractmethod
-    def declare(self, flow: AbstractFlow, data: Data) -> dict[str, Series | str]:
-        """Each series by name, or the reason why it cannot be had here."""
+    def declare(
+        self, flow: AbstractFlow, integrator: Any, data: Data
+    ) -> dict[str, Series | str]:
+        """Each series by name, or the reason why it cannot be had here.
+
+        Raises:
+            ValueError: If the observable makes no sense here; says what to do.
+        """
 
     @abstractmethod
-    def measure(
-        self, flow: AbstractFlow, data: Data, state: PyTree, initial: PyTree
-    ) -> dict[str, Array]:
-        """The declared series at `state`; `initial` is the state at t = 0."""
+    def measure(self, look: "Look") -> dict[str, Array]:
+        """The declared series, or what `finish` makes them of."""
+
+    def finish(
+        self, flow: AbstractFlow, found: dict[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """The series of what was measured: the work of libraries on the host."""
+        return found
+
+    def complain(self, row: Mapping[str, np.ndarray]) -> str | None:
+        """What is wrong with a run, if its last row tells."""
+        return None
+
+    def accounts(self) -> tuple[AbstractAccount, ...]:
+        """What the loop keeps along the path for it."""
+        return ()
+
+
+class Look:
+    """One run at one save, and what has been found of it so far.
+
+    Args:
+        flow: The flow.
+        integrator: The integrator, with its step in flow time.
+        data: The arrays.
+        state: The state.
+        initial: The state at t = 0.
+        step: Steps done.
+        ledger: Sums along the path, if there are accounts.
+        observables: Those that are listed.
+    """
+
+    def __init__(
+        self,
+        flow: AbstractFlow,
+        integrator: Any,
+        data: Data,
+        state: State,
+        initial: State,
+        step: Array,
+        ledger: Ledger | None = None,
+        observables: tuple[AbstractObservable, ...] = (),
+    ):
+        self.flow, self.integrator, self.data = flow, integrator, data
+        self.state, self.initial, self.step = state, initial, step
+        self._ledger, self._observables = ledger, observables
+        self._found: dict[Any, Any] = {}
+
+    def once(self, function: Callable[["Look"], _T]) -> _T:
+        """function(self), computed once however many observables ask."""
+        if function not in self._found:
+            self._found[function] = function(self)
+        return self._found[function]
+
+    def series(self, kind: type[AbstractObservable]) -> dict[str, Array]:
+        """What the observable of a kind measures, listed or with its defaults."""
+        if kind not in self._found:
+            self._found[kind] = chosen(kind, self._observables).measure(self)
+        return self._found[kind]
+
+    def measure(self) -> list[dict[str, Array]]:
+        """What each of the listed observables measures."""
+        return [self.series(type(each)) for each in self._observables]
+
+    def read(self, account: AbstractAccount) -> Any:
+        """What an account has come to."""
+        assert self._ledger is not None
+        place = accounts_of(self._observables).index(account)
+        return account.read(self._ledger.parts[place], self.once(_now))
+
+    @property
+    def before(self) -> Float[Array, " n"]:
+        """phi' of the samples at the step before."""
+        assert self._ledger is not None
+        return self._ledger.slopes
+
+
+def _now(look: Look) -> Step:
+    """The state as the beginning of a step over all the training points."""
+    batch = look.data.x_train, look.data.y_train
+    before = look.before
+    if len(before) != len(batch[1]):
+        before = 0 * batch[1]
+    force, rates = look.flow.force_and_rates(look.state, batch, before)
+    return Step(
+        look.flow, look.integrator, batch, look.step, look.state, force, rates, before
+    )
+
+
+def train_outputs(look: Look) -> Float[Array, " n"]:
+    """f on the training points."""
+    return look.flow.predict(look.state, look.data.x_train)
+
+
+def chosen(kind: type, observables: tuple[AbstractObservable, ...]) -> Any:
+    """The listed observable of a kind, else that kind with its defaults."""
+    return next((each for each in observables if type(each) is kind), None) or kind()
+
+
+def accounts_of(
+    observables: tuple[AbstractObservable, ...],
+) -> tuple[AbstractAccount, ...]:
+    """The accounts that observables, and those they build on, ask for; each once."""
+    asked: list[AbstractAccount] = []
+    for each in observables:
+        for kind in (type(each), *each.builds_on):
+            for account in chosen(kind, observables).accounts():
+                if account not in asked:
+                    asked.append(account)
+    return tuple(asked)
+
+
+def with_error(
+    name: str, unit: str, symbol: str, description: str
+) -> dict[str, Series | str]:
+    """A series and that of its standard error."""
+    return {
+        name: Series(unit, symbol, description),
+        f"{name}_se": Series(unit, f"se({symbol})", f"Standard error of {name}."),
+    }

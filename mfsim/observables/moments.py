@@ -2,20 +2,20 @@
 
 import jax.numpy as jnp
 
-from mfsim.observables.base import AbstractObservable
+from mfsim.observables.base import AbstractObservable, train_outputs
 from mfsim.series import Series
 
 
 class OutputMoments(AbstractObservable):
     """Mean and spread of f over the training points: output_mean, output_std."""
 
-    def declare(self, flow, data):
+    def declare(self, flow, integrator, data):
         mean = Series("output", "E_S f", "Mean output over the training points.")
         std = Series("output", "sd_S f", "Standard deviation of the training outputs.")
         return {"output_mean": mean, "output_std": std}
 
-    def measure(self, flow, data, state, initial):
-        f = flow.predict(state, data.x_train).astype(jnp.float64)
+    def measure(self, look):
+        f = look.once(train_outputs).astype(jnp.float64)
         return {"output_mean": f.mean(), "output_std": f.std()}
 
 
@@ -25,7 +25,7 @@ class NeuronMoments(AbstractObservable):
     Cost: the covariance holds (d + 1)^2 numbers a row of the file.
     """
 
-    def declare(self, flow, data):
+    def declare(self, flow, integrator, data):
         size = data.x_train.shape[1] + 1
         mean = Series(
             "parameter",
@@ -43,8 +43,8 @@ class NeuronMoments(AbstractObservable):
         )
         return {"neuron_mean": mean, "neuron_covariance": covariance}
 
-    def measure(self, flow, data, state, initial):
-        w, u = flow.params(state)
+    def measure(self, look):
+        w, u = look.state.params
         theta = jnp.concatenate([w, u[:, None]], axis=1).astype(jnp.float64)
         mean = theta.mean(axis=0)
         centred = theta - mean

@@ -21,7 +21,7 @@ class Displacement(AbstractObservable):
     Raw movement: with noise on, neurons wander even where their law stands still.
     """
 
-    def declare(self, flow, data):
+    def declare(self, flow, integrator, data):
         return {
             "displacement": Series(
                 "parameter",
@@ -36,21 +36,22 @@ class Displacement(AbstractObservable):
             ),
         }
 
-    def measure(self, flow, data, state, initial):
-        now, start = flow.params(state), flow.params(initial)
+    def measure(self, look):
+        now, start = look.state.params, look.initial.params
+        width = look.flow.network.width
         moved = jax.tree.map(jnp.subtract, now, start)
-        distance = jnp.sqrt(_sum_of_squares(moved) / flow.network.width)
-        size = jnp.sqrt(_sum_of_squares(start) / flow.network.width)
+        distance = jnp.sqrt(_sum_of_squares(moved) / width)
+        size = jnp.sqrt(_sum_of_squares(start) / width)
         return {"displacement": distance, "displacement_relative": distance / size}
 
 
 class Regulariser(AbstractObservable):
     """lambda times the mean of V_0 = theta^T Lambda^{-1} theta/2: regulariser."""
 
-    def declare(self, flow, data):
+    def declare(self, flow, integrator, data):
         text = "Temperature times the mean quadratic potential of the prior."
         return {"regulariser": Series("loss", "lambda E V_0", text)}
 
-    def measure(self, flow, data, state, initial):
-        value = flow.temperature * flow.mean_potential(state)
+    def measure(self, look):
+        value = look.flow.temperature * look.flow.mean_potential(look.state)
         return {"regulariser": jnp.asarray(value).astype(jnp.float64)}

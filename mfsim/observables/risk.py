@@ -2,8 +2,9 @@
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
-from mfsim.observables.base import AbstractObservable
+from mfsim.observables.base import AbstractObservable, Look, train_outputs
 from mfsim.series import Series
 
 _NO_TEST = "the dataset has no test points"
@@ -12,7 +13,7 @@ _NO_TEST = "the dataset has no test points"
 class Risk(AbstractObservable):
     """Mean loss on the training and the test points: train_risk, test_risk."""
 
-    def declare(self, flow, data):
+    def declare(self, flow, integrator, data):
         train = Series("loss", "L_S", "Mean loss over the training points.")
         test = Series("loss", "L_D", "Mean loss over the test points.")
         return {
@@ -20,14 +21,11 @@ class Risk(AbstractObservable):
             "test_risk": test if len(data.y_test) else _NO_TEST,
         }
 
-    def measure(self, flow, data, state, initial):
-        def mean_loss(x, y):
-            return flow.loss(flow.predict(state, x), y).mean(dtype=jnp.float64)
-
-        risks = {"train_risk": mean_loss(data.x_train, data.y_train)}
-        if len(data.y_test):
-            risks["test_risk"] = mean_loss(data.x_test, data.y_test)
-        return risks
+    def measure(self, look):
+        return {
+            f"{part}_risk": look.flow.loss(f, y).mean(dtype=jnp.float64)
+            for part, (f, y) in look.once(_outputs_and_labels).items()
+        }
 
 
 class Accuracy(AbstractObservable):
@@ -36,7 +34,7 @@ class Accuracy(AbstractObservable):
     For labels -1 and 1; an output of exactly 0 counts as wrong.
     """
 
-    def declare(self, flow, data):
+    def declare(self, flow, integrator, data):
         declared: dict[str, Series | str] = {}
         for part, y in (("train", data.y_train), ("test", data.y_test)):
             if not len(y):
@@ -48,11 +46,16 @@ class Accuracy(AbstractObservable):
                 declared[f"{part}_error"] = Series("1", "err", text)
         return declared
 
-    def measure(self, flow, data, state, initial):
-        def share_wrong(x, y):
-            return (flow.predict(state, x) * y <= 0).mean(dtype=jnp.float64)
+    def measure(self, look):
+        return {
+            f"{part}_error": (f * y <= 0).mean(dtype=jnp.float64)
+            for part, (f, y) in look.once(_outputs_and_labels).items()
+        }
 
-        errors = {"train_error": share_wrong(data.x_train, data.y_train)}
-        if len(data.y_test):
-            errors["test_error"] = share_wrong(data.x_test, data.y_test)
-        return errors
+
+def _outputs_and_labels(look: Look) -> dict[str, tuple[Array, Array]]:
+    data = look.data
+    found = {"train": (look.once(train_outputs), data.y_train)}
+    if len(data.y_test):
+        found["test"] = look.flow.predict(look.state, data.x_test), data.y_test
+    return found

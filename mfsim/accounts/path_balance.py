@@ -1,0 +1,139 @@
+"""The balance of risk and outputs along the path: do the accounts of a run close?
+
+    dL/dt   = -E|b|^2 + lambda S + (lambda alpha^2/m) E_S[phi''_i H_ii]
+    df_i/dt = -(alpha^2/n) [H phi']_i + alpha lambda E[A F_i]
+
+up to martingales of variances (2 lambda/m) E|b|^2 and (2 lambda alpha^2/m) H_ii.
+Derivation: docs/numerics.md, "Audit".
+"""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mfsim.accounts.base import AbstractAccount, Step, Sum
+from mfsim.flows import AbstractFlow, State
+from mfsim.flows.base import Batch
+
+
+class Rate(NamedTuple):
+    """Rates of the risk and of some outputs, and of the variance of their noise."""
+
+    risk: Float[Array, ""]
+    risk_variance: Float[Array, ""]
+    outputs: Float[Array, " a"]
+    outputs_variance: Float[Array, " a"]
+
+
+class Kept(NamedTuple):
+    """Rates at the start, and all rates integrated since."""
+
+    first: Rate
+    sums: Any
+
+
+class Balance(NamedTuple):
+    """How much the risk and the outputs should have changed, and to within what.
+
+    Attributes:
+        risk: Change of the risk that the rates explain.
+        risk_size: Standard deviation of its noise, and a share of what the step does.
+        outputs: The same of each output.
+        outputs_size: Likewise.
+    """
+
+    risk: Float[Array, ""]
+    risk_size: Float[Array, ""]
+    outputs: Float[Array, " a"]
+    outputs_size: Float[Array, " a"]
+
+
+class PathBalance(AbstractAccount):
+    """Integrates the rates of the risk and of the outputs on the first training points.
+
+    Fields:
+        num_points: How many points.
+    """
+
+    num_points: int = eqx.field(static=True)
+
+    def begin(
+        self, flow: AbstractFlow, integrator: Any, batch: Batch, state: State
+    ) -> Kept:
+        def rate(shape: tuple[int, ...]) -> Rate:
+            zero, many = jnp.zeros((), batch[1].dtype), jnp.zeros(shape, batch[1].dtype)
+            return Rate(zero, zero, many, many)
+
+        first = rate(batch[1][: self.num_points].shape)
+        return Kept(first, jax.tree.map(lambda a: Sum.zeros(a.shape, a.dtype), first))
+
+    def add(self, kept: Kept, step: Step) -> Kept:
+        rate = self._rate(step)
+        dt = step.integrator.step
+        sums = Rate(*(s.add(dt * r) for s, r in zip(kept.sums, rate, strict=True)))
+        first = jax.tree.map(
+            lambda a, b: jnp.where(step.index == 0, a, b), rate, kept.first
+        )
+        return Kept(first, sums)
+
+    def read(self, kept: Kept, now: Step) -> Balance:
+        """Integrals so far, corrected for the step, and what remains of the latter.
+
+        The sums take each rate at the beginning of its step. For the outputs this is
+        right to first order, as the force is frozen over a step; the risk, quadratic
+        in them, is right half way between this rule and the trapezoid.
+        """
+        rate = self._rate(now)
+        risk, risk_variance, outputs, outputs_variance = (s.value for s in kept.sums)
+        dt = now.integrator.step
+        risk_shift = dt / 4 * (rate.risk - kept.first.risk)
+        shift = jnp.where(now.index > 0, risk_shift, 0.0)
+        output_shift = dt / 2 * jnp.abs(rate.outputs - kept.first.outputs)
+        return Balance(
+            risk + shift,
+            jnp.sqrt(risk_variance) + jnp.abs(shift) / 6,
+            outputs,
+            jnp.sqrt(outputs_variance) + output_shift / 6,
+        )
+
+    def _rate(self, step: Step) -> Rate:
+        flow, network = step.flow, step.flow.network
+        x, y = (a[: self.num_points] for a in step.batch)
+        drift, diagonal, generated = _at_points(step, x)
+        noise = flow.temperature * network.alpha**2 / network.width
+        work = sum(w.mean() for w in step.rates.work if w is not None)
+        bend = flow.loss.curvature(flow.predict(step.state, x), y)
+        produced = step.rates.production
+        gain = 0.0 if produced is None else flow.temperature * produced.mean()
+        return Rate(
+            -work + gain + noise * (bend * diagonal).mean(),
+            2 * flow.temperature / network.width * work,
+            drift + network.alpha * flow.temperature * generated,
+            2 * noise * diagonal,
+        )
+
+
+def _at_points(step: Step, x: Array) -> tuple[Array, Array, Array]:
+    """E[b . grad alpha F], H_ii and E[A F] at some points."""
+    network, (w, u) = step.flow.network, step.state.params
+    std, moves = network.prior_std(), network.trainable_mask(step.state.params)
+    activation = network.activation
+    z = x @ w.T
+    h, slope = activation.value_and_derivative(z)
+    size = jnp.square(x).sum(axis=1)
+    drift = jnp.zeros_like(z)
+    diagonal, generated = jnp.zeros_like(size), jnp.zeros_like(z)
+    if moves.w:
+        drift += (x @ step.force.w.T) * slope * u[None, :]
+        diagonal += size * (jnp.square(slope) @ jnp.square(u)) / len(u)
+        generated -= z * slope / std.w**2
+        if activation.smooth:
+            generated += size[:, None] * activation.second_derivative(z)
+    if moves.u:
+        drift += h * step.force.u[None, :]
+        diagonal += jnp.square(h).mean(axis=1)
+        generated -= h / std.u**2
+    return network.alpha * drift.mean(axis=1), diagonal, generated @ u / len(u)

@@ -1,0 +1,1 @@
+"""Divergences: what the distribution of the neurons did; arrays in, arrays out."""

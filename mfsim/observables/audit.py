@@ -1,0 +1,105 @@
+"""Whether a run obeys the identities that its flow implies."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from mfsim.accounts import PathBalance, takes_all
+from mfsim.component import count
+from mfsim.flows import ParticleFlow
+from mfsim.observables.base import AbstractObservable, train_outputs
+from mfsim.series import Series
+
+_SIZES = 3.0
+"""Residuals of so many expected sizes fail."""
+_ROUNDING = 100.0
+"""Units in the last place that the sums of a run may be off."""
+
+
+class Audit(AbstractObservable):
+    """Residuals of the balance of risk and outputs, with the size to be expected.
+
+    audit_risk and audit_outputs are what the integrated rates of the training risk and
+    of the outputs leave unexplained since the start; audit_risk_size and
+    audit_outputs_size what noise and a good step leave; audit_passed is 1 where both
+    are within three sizes. A run that fails takes too large a step.
+
+    Fields:
+        max_points: Outputs on the first so many training points are balanced; each
+            costs at every step as much as a training point.
+
+    Source: docs/numerics.md; Ito's formula for the empirical law.
+    """
+
+    max_points: int = count(20)
+
+    def declare(self, flow, integrator, data):
+        if not isinstance(flow, ParticleFlow):
+            raise ValueError(
+                "Audit must be given a flow of kind ParticleFlow, got "
+                f"{type(flow).__name__}; record Risk instead."
+            )
+        points = min(self.max_points, len(data.y_train))
+        declared: dict[str, Series | str] = {
+            "audit_risk": Series(
+                "loss", "dL", "Change of the training risk that its rates leave over."
+            ),
+            "audit_risk_size": Series("loss", "sd(dL)", "Expected size of audit_risk."),
+            "audit_outputs": Series(
+                "output",
+                "|df|",
+                f"Root mean square change of {points} training outputs that their rates "
+                "leave over.",
+            ),
+            "audit_outputs_size": Series(
+                "output", "sd|df|", "Expected size of audit_outputs."
+            ),
+            "audit_passed": Series("1", "-", "1 within three expected sizes, else 0."),
+        }
+        network = flow.network
+        if not takes_all(integrator):
+            why = "the steps see batches, whose force is not that of the training risk"
+            return dict.fromkeys(declared, why)
+        bends = network.trainable == "output" or network.activation.smooth
+        if flow.temperature > 0 and not bends:
+            kind = type(network.activation).__name__
+            return dict.fromkeys(declared, f"the activation {kind} has no h''")
+        return declared
+
+    def measure(self, look):
+        flow, data = look.flow, look.data
+        explained = look.read(*self.accounts())
+        points = len(explained.outputs)
+        outputs = look.once(train_outputs), flow.predict(look.initial, data.x_train)
+        risks = [flow.loss(f, data.y_train).mean() for f in outputs]
+        now, start = (f[:points] for f in outputs)
+        rounding = _ROUNDING * jnp.finfo(now.dtype).eps
+        found = {
+            "audit_risk": risks[0] - risks[1] - explained.risk,
+            "audit_risk_size": explained.risk_size + rounding * risks[1],
+            "audit_outputs": _rms(now - start - explained.outputs),
+            "audit_outputs_size": _rms(explained.outputs_size)
+            + rounding * (_rms(now) + _rms(data.y_train)),
+        }
+        return {name: value.astype(float) for name, value in found.items()}
+
+    def finish(self, flow, found):
+        passed = all(
+            abs(found[name]) <= _SIZES * found[f"{name}_size"]
+            for name in ("audit_risk", "audit_outputs")
+        )
+        return found | {"audit_passed": np.float64(passed)}
+
+    def complain(self, row):
+        if row.get("audit_passed") != 0:
+            return None
+        return (
+            "the audit failed: the risk or the outputs changed otherwise than their "
+            "rates say; the step is too large, try half of it."
+        )
+
+    def accounts(self):
+        return (PathBalance(self.max_points),)
+
+
+def _rms(values):
+    return jnp.sqrt(jnp.square(values).mean())

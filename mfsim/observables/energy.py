@@ -1,0 +1,123 @@
+"""The free energy between bounds, and how far it can still be from its minimum."""
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from mfsim.component import count
+from mfsim.divergences.gaussian import Estimate
+from mfsim.divergences.partition import dual, prior_nodes
+from mfsim.observables.base import AbstractObservable, Look, train_outputs, with_error
+from mfsim.observables.kl import KL, absent_bounds, flatten
+from mfsim.observables.populations import need_shadow
+from mfsim.series import Series
+
+
+class FreeEnergy(AbstractObservable):
+    """Bounds on Q = L + lambda KL(p_t || p_0): free_energy_lower, free_energy_upper.
+
+    L is the training risk of the neurons.
+
+    Source: Chen et al. 2020, eq. (3.3).
+    """
+
+    builds_on: ClassVar = (KL,)
+
+    def declare(self, flow, integrator, data):
+        need_shadow(self, flow)
+        lower = with_error(
+            "free_energy_lower", "loss", "Q^-", "Training risk + lambda kl_lower."
+        )
+        upper = with_error(
+            "free_energy_upper", "loss", "Q^+", "Training risk + lambda kl_upper."
+        )
+        reason = _no_upper(flow, integrator)
+        return lower | (dict.fromkeys(upper, reason) if reason else upper)
+
+    def measure(self, look):
+        kl = look.series(KL)
+        return flatten(
+            {
+                f"free_energy_{side}": _free_energy(look, kl, f"kl_{side}")
+                for side in ("lower", "upper")
+            }
+        )
+
+
+class Certificate(AbstractObservable):
+    """How far Q(p_t) can still be from its minimum over all laws: gap_upper.
+
+    gap_upper = free_energy_upper - dual_energy, where dual_energy, below every Q(p), is
+    the dual at the slopes phi'(f_i) of the present outputs, or 0 if that is larger.
+
+    Fields:
+        num_samples: Draws of w for the dual where quadrature is out of reach.
+
+    Source: Nitanda et al. 2022, sec. 3.2.
+    """
+
+    builds_on: ClassVar = (KL,)
+
+    num_samples: int = count(8192, at_least=64)
+
+    def declare(self, flow, integrator, data):
+        need_shadow(self, flow)
+        text = "Lower bound on the free energy of every law: the dual at phi'(f)."
+        bound: dict[str, Any] = {"dual_energy": Series("loss", "D", text)}
+        text = "Upper bound on how far the free energy is from its minimum."
+        gap = with_error("gap_upper", "loss", "Q^+ - D", text)
+        if flow.temperature == 0:
+            reason = "the temperature is 0, and the dual divides by it"
+            return dict.fromkeys(bound | gap, reason)
+        reason = _no_upper(flow, integrator)
+        return bound | (dict.fromkeys(gap, reason) if reason else gap)
+
+    def measure(self, look):
+        energy = _free_energy(look, look.series(KL), "kl_upper")
+        lower = self._dual(look)
+        gap = Estimate(energy.value - lower, energy.error)
+        return flatten({"gap_upper": gap}) | {"dual_energy": lower}
+
+    def _dual(self, look: Look) -> Array:
+        flow, network = look.flow, look.flow.network
+        x, y = look.data.x_train.astype(float), look.data.y_train.astype(float)
+        nodes = prior_nodes(
+            network.activation,
+            jnp.asarray(network.input_std, float),
+            x,
+            key=jax.random.key(2),
+            num_samples=self.num_samples,
+        )
+        temperature = jnp.asarray(flow.temperature, float)
+        slopes = flow.loss.derivative(look.once(train_outputs).astype(float), y)
+        at_slopes = dual(
+            slopes,
+            y,
+            nodes,
+            loss=flow.loss,
+            alpha=jnp.asarray(network.alpha, float),
+            temperature=jnp.where(temperature > 0, temperature, 1.0),
+            output_std=jnp.asarray(network.output_std, float),
+            frozen_input=network.trainable == "output",
+        )
+        # Both losses are nowhere negative, so 0 is a bound as well.
+        return jnp.maximum(at_slopes.lower, 0.0)
+
+
+def _no_upper(flow: Any, integrator: Any) -> str | None:
+    """Why there is no upper bound on lambda KL; none is needed without noise."""
+    if flow.temperature == 0:
+        return None
+    return absent_bounds(flow, integrator).get("kl_upper")
+
+
+def _free_energy(look: Look, kl: dict[str, Array], name: str) -> Estimate:
+    risk = look.flow.loss(look.once(train_outputs), look.data.y_train).mean()
+    temperature = jnp.asarray(look.flow.temperature, float)
+    value, error = (
+        jnp.where(temperature > 0, temperature * kl[key], 0.0)
+        for key in (name, f"{name}_se")
+    )
+    return Estimate(risk.astype(float) + value, error)

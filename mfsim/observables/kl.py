@@ -1,0 +1,220 @@
+"""KL(p_t || p_0) between bounds: derivations and costs are in docs/numerics.md."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from mfsim.accounts import EntropyBalance, takes_all
+from mfsim.blocks import block_size, sum_blocks
+from mfsim.component import count
+from mfsim.divergences import gaussian
+from mfsim.divergences.gaussian import Estimate, standard_error
+from mfsim.divergences.partition import Nodes, prior_nodes, project_outputs
+from mfsim.flows import AbstractFlow
+from mfsim.observables.base import AbstractObservable, Look, with_error
+from mfsim.observables.populations import all_pairs, few_pairs, need_shadow
+from mfsim.series import Series
+
+_BLOCK_BYTES = 2**23
+_BATCHES = 16
+"""Of neurons: neighbours share distances, so single terms are not independent."""
+
+_TEXTS = {
+    "kl_upper": ("KL^+", "Least of the upper bounds on KL(p_t || p_0)."),
+    "kl_upper_production": (
+        "KL^+_S",
+        "Upper bound on KL(p_t || p_0): entropy produced, less a Fisher information.",
+    ),
+    "kl_upper_path": (
+        "KL^+_b",
+        "Upper bound on KL(p_t || p_0): that of the paths (Girsanov).",
+    ),
+    "kl_upper_energy": (
+        "KL^+_Q",
+        "Upper bound on KL(p_t || p_0): the free energy decreases.",
+    ),
+    "kl_lower": ("KL^-", "Greatest of the lower bounds on KL(p_t || p_0), and 0."),
+    "kl_lower_outputs": (
+        "KL^-_f",
+        "Lower bound on KL(p_t || p_0): the least of any law with these outputs.",
+    ),
+    "kl_lower_moments": (
+        "KL^-_C",
+        "Lower bound on KL(p_t || p_0): that of the Gaussian of the same moments.",
+    ),
+    "kl_knn": ("KL_kNN", "Estimate of KL(p_t || p_0) from nearest neighbours."),
+}
+
+
+class KL(AbstractObservable):
+    """Two-sided bracket of KL(p_t || p_0): kl_lower, kl_knn, kl_upper, with errors.
+
+    kl_upper is the least of kl_upper_production, kl_upper_path and kl_upper_energy;
+    kl_lower the greatest of 0, kl_lower_outputs and kl_lower_moments; kl_knn lies
+    between them where kl_in_order is 1. Standard errors end in _se.
+
+    Fields:
+        fisher_every: Steps between looks at the Fisher information; unless given as
+            many as keep its cost below a tenth of the steps'.
+        max_points: Outputs on the first so many training points bound from below.
+        num_samples: Draws of w for that bound where quadrature is out of reach.
+        max_particles: Neurons, with their shadow, whose neighbours are looked for.
+        neighbours: Which nearest neighbour.
+
+    Source: Chen et al. 2020, Lemma B.1; docs/numerics.md.
+    """
+
+    fisher_every: int | None = count(None)
+    max_points: int = count(100)
+    num_samples: int = count(8192, at_least=64)
+    max_particles: int = count(2000, at_least=8)
+    neighbours: int = count(4)
+
+    def declare(self, flow, integrator, data):
+        need_shadow(self, flow)
+        used = min(self.max_particles, flow.network.width)
+        if self.neighbours >= used:
+            raise ValueError(
+                f"neighbours must be below the {used} neurons that are looked at, got "
+                f"{self.neighbours}; take fewer neighbours or a larger width."
+            )
+        why_not = absent_bounds(flow, integrator)
+        declared: dict[str, Series | str] = {}
+        for name, (symbol, text) in _TEXTS.items():
+            both = with_error(name, "nat", symbol, text)
+            reason = why_not.get(name)
+            declared |= both if reason is None else dict.fromkeys(both, reason)
+        text = "1 where kl_lower <= kl_knn <= kl_upper within three errors, else 0."
+        return declared | {"kl_in_order": Series("1", "[KL^- < KL_kNN < KL^+]", text)}
+
+    def measure(self, look):
+        upper = look.read(*self.accounts())
+        outputs, moments = self._from_outputs(look), _from_moments(look)
+        found = {f"kl_upper_{kind}": v for kind, v in upper._asdict().items()}
+        found["kl_upper"] = upper.least()
+        found |= {"kl_lower_outputs": outputs, "kl_lower_moments": moments}
+        found["kl_lower"] = _greatest(outputs, moments)
+        pairs = look.once(all_pairs).whitened().first(self.max_particles)
+        rows = {"particles": pairs.particles, "shadow": pairs.shadow}
+        return flatten(found) | rows
+
+    def finish(self, flow, found):
+        # Only here: scikit-learn takes a second to load.
+        from mfsim.divergences.nearest_neighbours import kl_terms
+
+        rows = found.pop("particles"), found.pop("shadow")
+        terms = kl_terms(*rows, self.neighbours)
+        knn, error = terms.mean(), _batch_error(terms, flow.network.antithetic)
+        return found | {
+            "kl_knn": knn,
+            "kl_knn_se": error,
+            "kl_in_order": _is_in_order(knn, error, found),
+        }
+
+    def accounts(self):
+        return (EntropyBalance(self.fisher_every),)
+
+    def _from_outputs(self, look: Look) -> Estimate:
+        """The least KL of any law with the shadow-corrected outputs; NaN if not found.
+
+        Noise in the outputs of m neurons adds up to n/2m, which is taken away.
+        """
+        flow, x = look.flow, look.data.x_train[: self.max_points]
+        network, temperature = flow.network, jnp.asarray(flow.temperature)
+        nodes, check = (self._nodes(flow, x.astype(float), seed) for seed in (0, 1))
+        now, free = (flow.predict(look.state._replace(params=p), x) for p in look.state)
+        outputs = (now - free).astype(float) / network.alpha
+        frozen = network.trainable == "output"
+        std = jnp.asarray(network.output_std, float)
+        best = project_outputs(outputs, nodes, check, std, frozen)
+        influence = _along(look, x, -best.coefficients)
+        noise = jnp.where(temperature > 0, 0.5 * len(x) / network.width, 0.0)
+        missed = jnp.where(best.converged, 0.0, jnp.nan)
+        error = standard_error(influence, network.antithetic)
+        return Estimate(best.value - noise + missed, error + missed)
+
+    def _nodes(self, flow: AbstractFlow, x: Array, seed: int) -> Nodes:
+        std = jnp.asarray(flow.network.input_std, float)
+        return prior_nodes(
+            flow.network.activation,
+            std,
+            x,
+            key=jax.random.key(seed),
+            num_samples=self.num_samples,
+        )
+
+
+def absent_bounds(flow: AbstractFlow, integrator: Any) -> dict[str, str]:
+    """The upper bounds that cannot be had, and why."""
+    network, is_cold = flow.network, flow.temperature == 0
+    batches = "the steps see batches, whose force is not that of the training risk"
+    cold = "the temperature is 0, and they divide by it"
+    absent = {}
+    if not takes_all(integrator):
+        absent |= {"kl_upper_production": batches, "kl_upper_energy": batches}
+    if network.trainable != "output" and not network.activation.smooth:
+        kind = type(network.activation).__name__
+        absent["kl_upper_production"] = f"the activation {kind} has no h''"
+    if is_cold:
+        absent |= {"kl_upper_path": cold, "kl_upper_energy": cold}
+    if len(absent) == 3:
+        reasons = "; ".join(dict.fromkeys(absent.values()))
+        absent["kl_upper"] = f"no upper bound can be had: {reasons}"
+    return absent
+
+
+def flatten(found: dict[str, Estimate]) -> dict[str, Array]:
+    """Values and standard errors under the names of their series."""
+    values = {name: each.value for name, each in found.items()}
+    return values | {f"{name}_se": each.error for name, each in found.items()}
+
+
+def _from_moments(look: Look) -> Estimate:
+    pairs = look.once(few_pairs)
+    return gaussian.estimate(gaussian.gaussian_kl(pairs.std), pairs)
+
+
+def _greatest(*bounds: Estimate) -> Estimate:
+    """The greatest bound that was found, and 0, which needs no error."""
+    values = jnp.stack([jnp.nan_to_num(b.value, nan=-jnp.inf) for b in bounds])
+    errors = jnp.stack([b.error for b in bounds])
+    best = jnp.argmax(values)
+    is_bound = values[best] > 0
+    return Estimate(
+        jnp.where(is_bound, values[best], 0.0), jnp.where(is_bound, errors[best], 0.0)
+    )
+
+
+def _along(look: Look, x: Float[Array, "n d"], c: Float[Array, " n"]) -> Array:
+    """Sum over i of c_i (F_i(theta_j) - F_i(shadow_j)), one number a neuron."""
+    activation = look.flow.network.activation
+
+    def of_block(x: Array, c: Array) -> Array:
+        def one(neurons: Any) -> Array:
+            w, u = neurons
+            return u * (c @ activation(x @ w.T))
+
+        return one(look.state.params) - one(look.state.shadow)
+
+    dtype = look.state.params.u.dtype
+    block = block_size(len(c), 8 * look.flow.network.width, _BLOCK_BYTES)
+    return sum_blocks(of_block, (x, c.astype(dtype)), block).astype(float)
+
+
+def _batch_error(terms: np.ndarray, antithetic: bool) -> float:
+    """Standard error of the mean, over batches of neighbouring rows."""
+    units = terms.reshape(2, -1).mean(axis=0) if antithetic else terms
+    batches = min(_BATCHES, len(units))
+    means = [part.mean() for part in np.array_split(units, batches)]
+    return float(np.std(means, ddof=1) / np.sqrt(batches)) if batches > 1 else np.nan
+
+
+def _is_in_order(knn: float, error: float, found: dict[str, np.ndarray]) -> float:
+    """Whether the estimate lies in the bracket to within three standard errors."""
+    low = found["kl_lower"] - 3 * np.hypot(error, found["kl_lower_se"])
+    upper_error = np.nan_to_num(found["kl_upper_se"])
+    high = found["kl_upper"] + 3 * np.hypot(error, upper_error)
+    return float(low <= knn <= high) if np.isfinite(knn) else np.nan
