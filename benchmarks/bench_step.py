@@ -17,7 +17,9 @@ import numpy as np
 import peers
 
 import mfsim
+from mfsim.flows import State
 from mfsim.integrators.noise import normal
+from mfsim.networks import Neurons
 
 SIZES = (
     (1_000, 100, 10),
@@ -40,14 +42,20 @@ _CACHED = 2**17
 
 
 def mfsim_loop(
-    integrator: type, p: peers.Problem, reals: peers.Reals
+    integrator: type, p: peers.Problem, reals: peers.Reals, *, shadow: bool = False
 ) -> peers.Contender:
-    """The integrator's own `advance`, compiled with traced reals and step count."""
+    """The integrator's own `advance`, compiled with traced reals and step count.
+
+    Without a `shadow` it does what the others do.
+    """
     network = mfsim.TwoLayer(width=len(p.u), alpha=reals.alpha, antithetic=False)
-    flow = mfsim.ParticleFlow(network, dataset=None, temperature=reals.temperature)
+    flow = mfsim.ParticleFlow(
+        network, dataset=None, temperature=reals.temperature, shadow=shadow
+    )
     traced = jax.tree.map(jnp.float32, (flow, integrator(step=reals.eta)))
     x, y, w, u = map(jnp.asarray, p)
-    start = traced[1].init(flow, type(flow.network.prior_std())(w, u))
+    neurons = Neurons(w, u)
+    start = traced[1].init(flow, State(neurons, neurons if shadow else None))
 
     @jax.jit
     def go(traced: Any, data: Any, carry: Any, count: int, key: Any) -> Any:
@@ -56,7 +64,7 @@ def mfsim_loop(
 
     def advance(count: int) -> Any:
         steps = jnp.asarray(count, jnp.int32)
-        return go(traced, (x, y), start, steps, jax.random.key(0)).state
+        return go(traced, (x, y), start, steps, jax.random.key(0)).state.params
 
     return advance
 
@@ -66,6 +74,7 @@ def step_contenders(p: peers.Problem, reals: peers.Reals) -> dict[str, peers.Con
     contenders = {
         "mfsim NoisyGD": mfsim_loop(mfsim.NoisyGD, p, reals),
         "mfsim ExponentialLangevin": mfsim_loop(mfsim.ExponentialLangevin, p, reals),
+        "mfsim NoisyGD, shadow": mfsim_loop(mfsim.NoisyGD, p, reals, shadow=True),
     }
     makers = _PEERS | (_TORCH_PEERS if peers.has_torch() else {})
     return contenders | {name: make(p, reals) for name, make in makers.items()}

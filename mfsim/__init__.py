@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mfsim import losses as losses
     from mfsim import networks as networks
     from mfsim import observables as observables
+    from mfsim import theory as theory
     from mfsim.activations import Erf as Erf
     from mfsim.activations import Identity as Identity
     from mfsim.activations import Relu as Relu
@@ -66,6 +67,7 @@ _PACKAGES = (
     "losses",
     "networks",
     "observables",
+    "theory",
 )
 
 __all__ = [*sorted(_WHERE), *_PACKAGES, "open"]

@@ -1,7 +1,6 @@
 """Accounts: sums along the path, kept by the loop at every step."""
 
 from mfsim.accounts.base import AbstractAccount as AbstractAccount
-from mfsim.accounts.base import Ledger as Ledger
 from mfsim.accounts.base import Step as Step
 from mfsim.accounts.base import Sum as Sum
 from mfsim.accounts.base import takes_all as takes_all

@@ -22,7 +22,6 @@ class Step(NamedTuple):
         state: The state at that time.
         force: The force there.
         rates: What the same pass over the batch tells.
-        before: phi' of the samples at the step before, 0 at the first.
     """
 
     flow: AbstractFlow
@@ -32,24 +31,11 @@ class Step(NamedTuple):
     state: State
     force: PyTree
     rates: Rates
-    before: Float[Array, " n"]
 
     @property
     def is_full(self) -> bool:
         """Whether every step sees all the training points."""
         return takes_all(self.integrator)
-
-
-class Ledger(NamedTuple):
-    """All accounts of a trajectory, and what they need of the last step.
-
-    Attributes:
-        slopes: phi' of the samples there, 0 at the start.
-        parts: What each account keeps, in order.
-    """
-
-    slopes: Float[Array, " n"]
-    parts: tuple[PyTree, ...]
 
 
 def takes_all(integrator: Any) -> bool:

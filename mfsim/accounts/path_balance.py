@@ -1,9 +1,10 @@
 """The balance of risk and outputs along the path: do the accounts of a run close?
 
-    dL/dt   = -E|b|^2 + lambda S + (lambda alpha^2/m) E_S[phi''_i H_ii]
+    dL/dt   = -E|b|^2 + lambda S + (lambda alpha^2/m) E_S[phi''_i H_ii],
     df_i/dt = -(alpha^2/n) [H phi']_i + alpha lambda E[A F_i]
 
-up to martingales of variances (2 lambda/m) E|b|^2 and (2 lambda alpha^2/m) H_ii.
+up to martingales of variances (2 lambda/m) E|b|^2 and (2 lambda alpha^2/m) H_ii. The
+integral of S is kept by the entropy balance.
 Derivation: docs/numerics.md, "Audit".
 """
 
@@ -39,7 +40,7 @@ class Balance(NamedTuple):
     """How much the risk and the outputs should have changed, and to within what.
 
     Attributes:
-        risk: Change of the risk that the rates explain.
+        risk: Change of the risk that the rates explain, but for lambda S.
         risk_size: Standard deviation of its noise, and a share of what the step does.
         outputs: The same of each output.
         outputs_size: Likewise.
@@ -106,10 +107,8 @@ class PathBalance(AbstractAccount):
         noise = flow.temperature * network.alpha**2 / network.width
         work = sum(w.mean() for w in step.rates.work if w is not None)
         bend = flow.loss.curvature(flow.predict(step.state, x), y)
-        produced = step.rates.production
-        gain = 0.0 if produced is None else flow.temperature * produced.mean()
         return Rate(
-            -work + gain + noise * (bend * diagonal).mean(),
+            -work + noise * (bend * diagonal).mean(),
             2 * flow.temperature / network.width * work,
             drift + network.alpha * flow.temperature * generated,
             2 * noise * diagonal,

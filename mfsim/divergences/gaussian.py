@@ -187,6 +187,7 @@ def affine_fisher(std: Float[Array, " r"], moves: Bool[Array, " r"]) -> Function
         scale = jnp.square(std)
         spread = jnp.diag(safe) + jnp.square(mean)
         terms = spread / jnp.square(scale) - 2 / scale + jnp.diag(precision)
-        return jnp.where(positive, (terms * moves).sum(), 0.0)
+        total = jnp.where(moves, terms, 0.0).sum()
+        return jnp.where(positive, total, 0.0)
 
     return fisher

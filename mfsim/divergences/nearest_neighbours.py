@@ -24,7 +24,7 @@ def log_distances(
         ValueError: If there are too few points.
 
     Cost: O(k log k) time up to four dimensions, O(k^2 D) by blocks above; memory O(k).
-    k = 4096 takes 0.01 s (D = 3), 0.03 s (D = 11), 0.4 s (D = 785) on two cores.
+    k = 4096 takes 0.01 s (D = 3), 0.03 s (D = 11), 0.4 s (D = 785) on two idle cores.
     """
     if not 1 <= neighbours < len(points):
         raise ValueError(

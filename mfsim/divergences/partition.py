@@ -21,12 +21,12 @@ from mfsim.losses import AbstractLoss
 MAX_RANK = 3
 """The most dimensions in which w is integrated by quadrature."""
 
-_NODES_PER_AXIS = {1: 201, 2: 81, 3: 33}
+_NODES_PER_AXIS = {1: 201, 2: 101, 3: 41}
 _CONFIDENCE = 3.0
 _LARGEST_ERROR = 0.2
 """Of a sampled log Z: beyond it a few draws carry Z, and the delta method fails."""
 
-_LARGEST_EDGE = 1e-6
+_LARGEST_EDGE = 1e-4
 """Of the tilted law near the edge of a quadrature: beyond it Z may be infinite."""
 
 _MAX_TRIALS = 300
@@ -60,7 +60,7 @@ def prior_weights(
     *,
     key: Key[Array, ""] | None = None,
     num_nodes: int | None = None,
-    radius: float = 8.0,
+    radius: float = 10.0,
     num_samples: int = 8192,
 ) -> tuple[Float[Array, "q d"], Float[Array, " q"]]:
     """Nodes of N(0, I) in `dim` dimensions, and the logarithm of their probabilities.
@@ -68,9 +68,9 @@ def prior_weights(
     Args:
         dim: Up to `MAX_RANK` a quadrature is taken, above draws.
         key: For the draws.
-        num_nodes: An axis of the trapezoid rule, cut to a ball; 201, 81, 33 unless
+        num_nodes: An axis of the trapezoid rule, cut to a ball; 201, 101, 41 unless
             given. At spacing s its error for tanh(w.x) is about exp(-pi^2/s|x|).
-        radius: Of the ball; some exp(-radius^2/2) is cut off.
+        radius: Of the ball. What a tilt of some nats moves beyond 8 is not negligible.
         num_samples: Number of draws.
 
     Raises:
@@ -148,8 +148,8 @@ class Tilt(NamedTuple):
         mean: E_c F, minus the gradient of log Z.
         covariance: Cov_c(F), the Hessian of log Z.
         standard_error: Of log Z; 0 for a quadrature.
-        edge: The mass of q_c in the outermost standard deviation of a quadrature, which
-            is some of log Z's error by what lies outside; 0 for draws.
+        edge: The mass of q_c in the outermost standard deviation of a quadrature; what
+            lies outside is less by some factor of ten. 0 for draws.
         output_weights: E_c[u | w_q] times the probability of the node w_q; q_c has at
             any input x the mean sum_q output_weights_q h(w_q.x).
     """
@@ -174,7 +174,7 @@ def tilt(
 
     With `frozen_input` the law of w stays p_0 and only u given w is tilted: log Z is
     E_w[sigma_u^2 G^2/2] instead and `covariance`, its Hessian, sigma_u^2 E[h_i h_k].
-    It is set to infinity where a quadrature's edge holds more than 1e-6 of q_c, and for
+    It is set to infinity where a quadrature's edge holds more than 1e-4 of q_c, and for
     draws unless `growth` grants exp(sigma_u^2 G^2/2) a variance.
 
     Cost: 4 q n^2 multiplications.
@@ -196,21 +196,22 @@ def tilt(
         # About the mean rather than a difference of moments: never indefinite.
         centred = variance * g[:, None] * h + mean[None, :]
         covariance += centred.T @ (probability[:, None] * centred)
-    error = edge = jnp.zeros_like(log_z)
-    if nodes.sampled:
-        error = jnp.sqrt(jnp.mean(jnp.square(deviation)) / len(g))
-        steep = variance * growth(c, nodes.inputs, nodes.end_slopes)
-        inside = frozen_input | (2 * steep < 1)
-    else:
-        edge = probability @ _near_edge(nodes.log_weights)
-        inside = edge < _LARGEST_EDGE
+    error = jnp.sqrt(jnp.mean(jnp.square(deviation)) / len(g))
+    error = error if nodes.sampled else jnp.zeros_like(log_z)
+    edge = probability @ _near_edge(nodes)
+    steep = variance * growth(c, nodes.inputs, nodes.end_slopes)
+    bounded = frozen_input or not nodes.sampled
+    inside = (edge < _LARGEST_EDGE) & (bounded | (2 * steep < 1))
     log_z = jnp.where(inside, log_z, jnp.inf)
     return Tilt(log_z, mean, covariance, error, edge, weights)
 
 
-def _near_edge(log_weights: Array) -> Array:
-    distance = jnp.sqrt(2 * (log_weights.max() - log_weights))
-    return (distance > distance.max() - 1).astype(log_weights.dtype)
+def _near_edge(nodes: Nodes) -> Array:
+    """1 in the outermost standard deviation of a quadrature, else 0."""
+    if nodes.sampled:
+        return jnp.zeros_like(nodes.log_weights)
+    distance = jnp.sqrt(2 * (nodes.log_weights.max() - nodes.log_weights))
+    return (distance > distance.max() - 1).astype(distance.dtype)
 
 
 class Maximum(NamedTuple):
@@ -285,11 +286,13 @@ class Projection(NamedTuple):
         value: The bound in nats, a confidence limit where draws stand for w.
         coefficients: The c that gives it.
         converged: Whether the best c was found; the bound holds in any case.
+        rank: In how many dimensions c was sought.
     """
 
     value: Float[Array, ""]
     coefficients: Float[Array, " n"]
     converged: Bool[Array, ""]
+    rank: Float[Array, ""]
 
 
 def project_outputs(
@@ -298,6 +301,7 @@ def project_outputs(
     check: Nodes,
     output_std: Real,
     frozen_input: bool = False,
+    cutoff: float = 0.0,
 ) -> Projection:
     """The information projection sup_c {-c.f/alpha - log Z(c)}.
 
@@ -307,20 +311,29 @@ def project_outputs(
         check: Independent draws, on which the bound holds; `nodes` for a quadrature.
         output_std: Standard deviation sigma_u.
         frozen_input: Whether w keeps its law.
+        cutoff: c is sought in the span of the eigenvectors of Cov_0(F) with at least
+            so much of the largest eigenvalue: beyond, rounding in the outputs counts.
 
     Source: Csiszar 1975; Donsker and Varadhan's formula over the functions c.F.
     """
+    start = jnp.zeros_like(outputs)
+    spread = tilt(start, nodes, output_std, frozen_input).covariance
+    values, vectors = jnp.linalg.eigh(spread)
+    kept = (values >= cutoff * values[-1]).astype(outputs.dtype)
+    basis = vectors * kept[None, :]
 
-    def objective(c: Array) -> tuple[Array, Array, Array]:
+    def objective(a: Array) -> tuple[Array, Array, Array]:
+        c = basis @ a
         q = tilt(c, nodes, output_std, frozen_input)
         value = -c @ outputs - q.log_partition
         # Where draws cannot tell Z no bound would be left.
         value = jnp.where(jnp.isfinite(q.upper_limit()), value, -jnp.inf)
-        return value, q.mean - outputs, q.covariance
+        return value, basis.T @ (q.mean - outputs), basis.T @ q.covariance @ basis
 
-    best = maximise(objective, jnp.zeros_like(outputs))
-    limit = tilt(best.point, check, output_std, frozen_input).upper_limit()
-    return Projection(-best.point @ outputs - limit, best.point, best.converged)
+    best = maximise(objective, start)
+    c = basis @ best.point
+    limit = tilt(c, check, output_std, frozen_input).upper_limit()
+    return Projection(-c @ outputs - limit, c, best.converged, kept.sum())
 
 
 class Dual(NamedTuple):

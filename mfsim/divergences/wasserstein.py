@@ -37,7 +37,7 @@ def assignment_costs(
         a: One point a row; the costs come in this order.
         b: As many points.
 
-    Cost: 8 k^2 bytes; up to O(k^3) time. On one core 0.2 s (k = 1000) and 1.5 s
+    Cost: 8 k^2 bytes; up to O(k^3) time. On one core 0.2 s (k = 1000) and 0.8 s
     (k = 2000) for unrelated sets, a tenth or less for sets that are close row by row.
     Source: Crouse 2016, by SciPy.
     """
@@ -121,7 +121,7 @@ def sinkhorn_divergence(
     of size 0.03 in each coordinate 24 % low for D = 3, exact for D = 11.
 
     Cost: `sinkhorn_bytes` of memory; each iteration passes twice over k x k entries.
-    On two cores 2 to 4 s (k = 2000), 7 to 17 s (k = 4000); one compilation a shape.
+    On two busy cores 2 to 4 s (k = 2000), 7 to 18 s (k = 4000); compiled once a shape.
     Source: Feydy et al. 2019, eqs. (3) and (25), by ott-jax, whose batches of rows
     do not run with jax 0.10 and above.
     """

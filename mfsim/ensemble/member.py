@@ -140,7 +140,8 @@ class Member:
         row: dict[str, np.ndarray] = {}
         flow = self.experiment.flow
         for observable, part in zip(self.experiment.observables, found, strict=True):
-            row |= observable.finish(flow, dict(part))
+            arrays = {name: np.asarray(value) for name, value in part.items()}
+            row |= observable.finish(flow, arrays)
         wanted = {k for k, v in self.declared.items() if isinstance(v, Series)}
         return {k: np.asarray(v) for k, v in row.items() if k in wanted}
 

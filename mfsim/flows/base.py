@@ -35,21 +35,17 @@ class State(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """What a look at the force tells of the law; means are over the first axis.
+    """What a look at the force tells besides.
 
     Attributes:
         slopes: phi'(f_i, y_i) of every sample.
         risk: Mean loss over the samples.
-        work: |b|^2 a block that moves, `None` in the others.
-        production: (alpha/n) sum_i c_i A F_i at weights c, here the mean of the slopes
-            now and before: the rate of KL(p || p_0) without noise, in nats a unit of
-            flow time. None where the activation has no h''.
+        work: |b|^2 by neuron, a block that moves, `None` in the others.
     """
 
     slopes: Float[Array, " n"]
     risk: Float[Array, ""]
     work: PyTree
-    production: Float[Array, " m"] | None
 
 
 class AbstractFlow(Component):
@@ -69,22 +65,19 @@ class AbstractFlow(Component):
         """The data part b of the velocity; `None` where a block is frozen."""
 
     @abstractmethod
-    def force_and_rates(
-        self, state: State, batch: Batch, before: Float[Array, " n"]
-    ) -> tuple[PyTree, Rates]:
-        """The force, and what the same pass over the batch tells of the law.
-
-        Args:
-            state: Where it is taken.
-            batch: Inputs and labels.
-            before: Slopes of the samples a step before, 0 at the start.
-        """
+    def force_and_rates(self, state: State, batch: Batch) -> tuple[PyTree, Rates]:
+        """The force, and what the same pass over the batch tells besides."""
 
     @abstractmethod
-    def production(
-        self, state: State, batch: Batch, weights: Float[Array, " n"]
-    ) -> Float[Array, " m"] | None:
-        """The production of `Rates` for any weights of the samples."""
+    def generate(
+        self, state: State, x: Float[Array, "n d"], weights: Float[Array, " n"]
+    ) -> tuple[Float[Array, " n"], Float[Array, " m"]] | None:
+        """A F, A the generator of the free particle, where f = alpha E_p F.
+
+        Returns:
+            E_p A F_i by sample, and sum_i weights_i A F_i by neuron; None where the
+            activation has no h''.
+        """
 
     @abstractmethod
     def velocity(self, state: State, batch: Batch) -> PyTree:
@@ -143,7 +136,7 @@ def risk_gradient(
     network: AbstractNetwork,
     loss: Callable[[Array, Array], Array],
     params: PyTree,
-    batch: tuple[Array, ...],
+    batch: Batch,
     block: int,
     watch: Callable[..., tuple[PyTree, PyTree]] = lambda *_: (None, None),
 ) -> tuple[PyTree, PyTree]:
@@ -155,10 +148,10 @@ def risk_gradient(
         network: The network.
         loss: Takes outputs and labels.
         params: Where the gradient is taken.
-        batch: Inputs, labels and whatever else is watched, a row a sample.
+        batch: Inputs and labels.
         block: Samples a block.
-        watch: Takes (params, f) and a block of the batch; gives what is to be summed
-            over blocks and what is to be joined.
+        watch: Takes (params, f, x, y) of a block; gives what is to be summed over
+            blocks and what is to be joined.
 
     Returns:
         The gradient, and the pair of what was watched.
@@ -166,13 +159,13 @@ def risk_gradient(
     turned = turn(params)
     moving, frozen = eqx.partition(turned, network.trainable_mask(turned))
 
-    def total(moving: PyTree, x: Array, y: Array, *more: Array) -> tuple[Array, PyTree]:
+    def total(moving: PyTree, x: Array, y: Array) -> tuple[Array, PyTree]:
         params = turn(eqx.combine(moving, frozen))
         f = network(params, x)
-        return loss(f, y).sum(), watch(params, f, x, y, *more)
+        return loss(f, y).sum(), watch(params, f, x, y)
 
-    def gradient(*part: Array) -> tuple[PyTree, PyTree]:
-        gradients, (sums, rows) = jax.grad(total, has_aux=True)(moving, *part)
+    def gradient(x: Array, y: Array) -> tuple[PyTree, PyTree]:
+        gradients, (sums, rows) = jax.grad(total, has_aux=True)(moving, x, y)
         return (gradients, sums), rows
 
     (gradients, sums), rows = fold_blocks(gradient, batch, block)

@@ -7,7 +7,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
-from mfsim.blocks import block_size, map_blocks, sum_blocks
+from mfsim.blocks import block_size, fold_blocks, map_blocks
 from mfsim.component import count, real, static
 from mfsim.datasets import AbstractDataset, Data
 from mfsim.flows.base import (
@@ -61,45 +61,30 @@ class ParticleFlow(AbstractFlow):
         """B = -m grad (1/n) sum_i phi(f(x_i), y_i): two GEMMs and one activation."""
         return self._force(state, batch)[0]
 
-    def force_and_rates(
-        self, state: State, batch: Batch, before: Float[Array, " n"]
-    ) -> tuple[Neurons, Rates]:
-        """The force, and its balance of entropy and energy, neuron by neuron.
+    def force_and_rates(self, state: State, batch: Batch) -> tuple[Neurons, Rates]:
+        def watch(_: Neurons, f: Array, x: Array, y: Array) -> tuple[Array, Array]:
+            return self.loss(f, y).sum(), self.loss.derivative(f, y)
 
-        Source: Chen et al. 2020, Lemma B.1.
-        """
-        samples = batch[1].shape[0]
-
-        def watch(
-            params: Neurons, f: Array, x: Array, y: Array, before: Array
-        ) -> tuple[tuple[Array, Any], Array]:
-            slopes = self.loss.derivative(f, y)
-            made = self._generate(params, x, 0.5 * (slopes + before))
-            return (self.loss(f, y).sum(), made), slopes
-
-        force, ((risk, made), slopes) = self._force(state, (*batch, before), watch)
+        force, (risk, slopes) = self._force(state, batch, watch)
         work = Neurons(*(None if b is None else _squares(b) for b in force))
-        if made is not None:
-            made = self.network.alpha / samples * made
-        return force, Rates(slopes, risk / samples, work, made)
+        return force, Rates(slopes, risk / batch[1].shape[0], work)
 
-    def production(
-        self, state: State, batch: Batch, weights: Float[Array, " n"]
-    ) -> Float[Array, " m"] | None:
-        x, _ = batch
-        block = self._samples_per_block(x.shape[0], state.params.u.dtype)
-        made = sum_blocks(
-            lambda x, c: self._generate(state.params, x, c), (x, weights), block
-        )
-        return None if made is None else self.network.alpha / x.shape[0] * made
-
-    def _generate(self, params: Neurons, x: Array, weights: Array) -> Any:
+    def generate(
+        self, state: State, x: Float[Array, "n d"], weights: Float[Array, " n"]
+    ) -> tuple[Float[Array, " n"], Float[Array, " m"]] | None:
         if self.network.trainable != "output" and not self.network.activation.smooth:
             return None
-        return self.network.generator(params, x, weights)
+        block = self._samples_per_block(x.shape[0], state.params.u.dtype)
+
+        def of_block(x: Array, weights: Array) -> tuple[Array, Array]:
+            generated = self.network.generator(state.params, x)
+            return weights @ generated, generated.mean(axis=1)
+
+        by_neuron, by_sample = fold_blocks(of_block, (x, weights), block)
+        return by_sample, by_neuron
 
     def _force(
-        self, state: State, batch: tuple[Array, ...], watch: Any = None
+        self, state: State, batch: Batch, watch: Any = None
     ) -> tuple[Neurons, Any]:
         samples = batch[1].shape[0]
         block = self._samples_per_block(samples, state.params.u.dtype)

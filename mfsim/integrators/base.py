@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from mfsim.accounts import AbstractAccount, Ledger, Step
+from mfsim.accounts import AbstractAccount, Step
 from mfsim.blocks import map_members
 from mfsim.component import Component
 from mfsim.flows import AbstractFlow, ParticleFlow, State
@@ -23,13 +23,13 @@ class Carry(NamedTuple):
         state: The state of the flow.
         step: Steps done.
         memory: What the integrator itself remembers, such as an adaptive step.
-        ledger: Sums along the path, if there are accounts.
+        ledger: What each account keeps of the path.
     """
 
     state: PyTree
     step: Int[Array, ""]
     memory: PyTree = ()
-    ledger: Ledger | None = None
+    ledger: tuple[PyTree, ...] = ()
 
 
 class AbstractIntegrator(Component):
@@ -110,9 +110,8 @@ class AbstractStepper(AbstractIntegrator):
         carry = Carry(state, jnp.asarray(0, jnp.int32))
         if not accounts or data is None:
             return carry
-        parts = tuple(each.begin(flow, self, data, state) for each in accounts)
-        slopes = jnp.zeros_like(data[1][: self.batch_size])
-        return carry._replace(ledger=Ledger(slopes, parts))
+        kept = tuple(each.begin(flow, self, data, state) for each in accounts)
+        return carry._replace(ledger=kept)
 
     def advance(
         self,
@@ -132,15 +131,13 @@ class AbstractStepper(AbstractIntegrator):
             stepper, flow = eqx.combine(reals, static)
             turned, ledger = loop
             state = turn(turned)
-            if ledger is None:
-                force = flow.force(state, batch)
+            if accounts:
+                force, rates = flow.force_and_rates(state, batch)
+                now = Step(flow, stepper, batch, k, state, force, rates)
+                both = zip(accounts, ledger, strict=True)
+                ledger = tuple(account.add(kept, now) for account, kept in both)
             else:
-                before = ledger.slopes
-                force, rates = flow.force_and_rates(state, batch, before)
-                now = Step(flow, stepper, batch, k, state, force, rates, before)
-                both = zip(accounts, ledger.parts, strict=True)
-                parts = tuple(account.add(part, now) for account, part in both)
-                ledger = Ledger(rates.slopes, parts)
+                force = flow.force(state, batch)
             params = stepper._move(flow, turned.params, turn(force), noise)
             return State(params, _follow(flow, stepper, turned.shadow, noise)), ledger
 

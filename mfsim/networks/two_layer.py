@@ -67,9 +67,9 @@ class TwoLayer(AbstractNetwork):
         return self.alpha / self.width * (self.activation(x @ w.T) @ u)
 
     def generator(
-        self, params: Neurons, x: Float[Array, "n d"], weights: Float[Array, " n"]
-    ) -> Float[Array, " m"]:
-        """Sum over i of weights_i A F_i by neuron, F_i = u h(w . x_i).
+        self, params: Neurons, x: Float[Array, "n d"]
+    ) -> Float[Array, "n m"]:
+        """A F_i at every neuron, F_i = u h(w . x_i).
 
         A = Laplacian - grad V_0 . grad over the blocks that move, the generator of the
         free particle: AF = u (|x|^2 h'' - z h'/sigma_w^2 - h/sigma_u^2), z = w . x.
@@ -85,7 +85,7 @@ class TwoLayer(AbstractNetwork):
             total = total + size * bend - z * slope / self.input_std**2
         if moves_u:
             total = total - h / self.output_std**2
-        return u * (weights @ total)
+        return u[None, :] * total
 
     def trainable_mask(self, params: Neurons) -> Neurons:
         moves_w, moves_u = self.trainable != "output", self.trainable != "input"

@@ -1,12 +1,15 @@
 """Whether a run obeys the identities that its flow implies."""
 
+from typing import ClassVar
+
 import jax.numpy as jnp
 import numpy as np
 
 from mfsim.accounts import PathBalance, takes_all
 from mfsim.component import count
-from mfsim.flows import ParticleFlow
 from mfsim.observables.base import AbstractObservable, train_outputs
+from mfsim.observables.kl import KL
+from mfsim.observables.populations import need_shadow
 from mfsim.series import Series
 
 _SIZES = 3.0
@@ -30,14 +33,12 @@ class Audit(AbstractObservable):
     Source: docs/numerics.md; Ito's formula for the empirical law.
     """
 
+    builds_on: ClassVar = (KL,)
+
     max_points: int = count(20)
 
     def declare(self, flow, integrator, data):
-        if not isinstance(flow, ParticleFlow):
-            raise ValueError(
-                "Audit must be given a flow of kind ParticleFlow, got "
-                f"{type(flow).__name__}; record Risk instead."
-            )
+        need_shadow(self, flow)
         points = min(self.max_points, len(data.y_train))
         declared: dict[str, Series | str] = {
             "audit_risk": Series(
@@ -68,13 +69,15 @@ class Audit(AbstractObservable):
     def measure(self, look):
         flow, data = look.flow, look.data
         explained = look.read(*self.accounts())
+        _, produced = look.read(*look.find(KL).accounts())
+        gained = 0.0 if produced is None else flow.temperature * produced
         points = len(explained.outputs)
         outputs = look.once(train_outputs), flow.predict(look.initial, data.x_train)
         risks = [flow.loss(f, data.y_train).mean() for f in outputs]
         now, start = (f[:points] for f in outputs)
         rounding = _ROUNDING * jnp.finfo(now.dtype).eps
         found = {
-            "audit_risk": risks[0] - risks[1] - explained.risk,
+            "audit_risk": risks[0] - risks[1] - explained.risk - gained,
             "audit_risk_size": explained.risk_size + rounding * risks[1],
             "audit_outputs": _rms(now - start - explained.outputs),
             "audit_outputs_size": _rms(explained.outputs_size)

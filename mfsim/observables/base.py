@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from mfsim.accounts import AbstractAccount, Ledger, Step
+from mfsim.accounts import AbstractAccount, Step
 from mfsim.component import Component
 from mfsim.datasets import Data
 from mfsim.flows import AbstractFlow, State
@@ -38,7 +38,7 @@ class AbstractObservable(Component):
 
     def finish(
         self, flow: AbstractFlow, found: dict[str, np.ndarray]
-    ) -> dict[str, np.ndarray]:
+    ) -> dict[str, Any]:
         """The series of what was measured: the work of libraries on the host."""
         return found
 
@@ -61,7 +61,7 @@ class Look:
         state: The state.
         initial: The state at t = 0.
         step: Steps done.
-        ledger: Sums along the path, if there are accounts.
+        ledger: What each account keeps of the path.
         observables: Those that are listed.
     """
 
@@ -73,7 +73,7 @@ class Look:
         state: State,
         initial: State,
         step: Array,
-        ledger: Ledger | None = None,
+        ledger: tuple[PyTree, ...] = (),
         observables: tuple[AbstractObservable, ...] = (),
     ):
         self.flow, self.integrator, self.data = flow, integrator, data
@@ -90,36 +90,30 @@ class Look:
     def series(self, kind: type[AbstractObservable]) -> dict[str, Array]:
         """What the observable of a kind measures, listed or with its defaults."""
         if kind not in self._found:
-            self._found[kind] = chosen(kind, self._observables).measure(self)
+            self._found[kind] = self.find(kind).measure(self)
         return self._found[kind]
 
     def measure(self) -> list[dict[str, Array]]:
         """What each of the listed observables measures."""
         return [self.series(type(each)) for each in self._observables]
 
+    def find(self, kind: type[AbstractObservable]) -> Any:
+        """The listed observable of a kind, else that kind with its defaults."""
+        return chosen(kind, self._observables)
+
     def read(self, account: AbstractAccount) -> Any:
         """What an account has come to."""
-        assert self._ledger is not None
         place = accounts_of(self._observables).index(account)
-        return account.read(self._ledger.parts[place], self.once(_now))
-
-    @property
-    def before(self) -> Float[Array, " n"]:
-        """phi' of the samples at the step before."""
-        assert self._ledger is not None
-        return self._ledger.slopes
+        if place not in self._found:
+            self._found[place] = account.read(self._ledger[place], self.once(_now))
+        return self._found[place]
 
 
 def _now(look: Look) -> Step:
     """The state as the beginning of a step over all the training points."""
     batch = look.data.x_train, look.data.y_train
-    before = look.before
-    if len(before) != len(batch[1]):
-        before = 0 * batch[1]
-    force, rates = look.flow.force_and_rates(look.state, batch, before)
-    return Step(
-        look.flow, look.integrator, batch, look.step, look.state, force, rates, before
-    )
+    force, rates = look.flow.force_and_rates(look.state, batch)
+    return Step(look.flow, look.integrator, batch, look.step, look.state, force, rates)
 
 
 def train_outputs(look: Look) -> Float[Array, " n"]:

@@ -193,8 +193,7 @@ class MMD(AbstractObservable):
 
         difference = terms(pairs.particles) - terms(pairs.shadow)
         squared = difference.mean()
-        # A term shares its particles with all others: twice its own spread.
-        error = 2 * standard_error(difference, pairs.antithetic)
+        error = standard_error(difference, pairs.antithetic)
         root = jnp.sqrt(jnp.maximum(squared, 0.0))
         return {"mmd": root, "mmd_squared": squared, "mmd_squared_se": error}
 
@@ -203,7 +202,7 @@ def _widest(flow: Any, part: str) -> Any:
     """sigma_max over the blocks of a part that move; 0 if none does."""
     std, moves = flow.prior_std(), flow.network.trainable_mask(flow.prior_std())
     parts = {"": ("w", "u"), "_w": ("w",), "_u": ("u",)}[part]
-    spreads = [jnp.asarray(getattr(std, b)) * getattr(moves, b) for b in parts]
+    spreads = [float(getattr(moves, b)) * jnp.asarray(getattr(std, b)) for b in parts]
     return jnp.max(jnp.stack(spreads)).astype(float)
 
 

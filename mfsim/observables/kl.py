@@ -19,6 +19,8 @@ from mfsim.observables.populations import all_pairs, few_pairs, need_shadow
 from mfsim.series import Series
 
 _BLOCK_BYTES = 2**23
+_LEAST_CUTOFF = 1e-9
+"""Least eigenvalue of Cov_0(F), over the largest, that Newton's method resolves."""
 _BATCHES = 16
 """Of neurons: neighbours share distances, so single terms are not independent."""
 
@@ -57,8 +59,9 @@ class KL(AbstractObservable):
     between them where kl_in_order is 1. Standard errors end in _se.
 
     Fields:
-        fisher_every: Steps between looks at the Fisher information; unless given as
-            many as keep its cost below a tenth of the steps'.
+        fisher_every: Steps between looks at the Fisher information and at the means
+            that entropy production takes; unless given a twentieth of the steps so far,
+            and no more than keep the looks' cost below a tenth of the steps'.
         max_points: Outputs on the first so many training points bound from below.
         num_samples: Draws of w for that bound where quadrature is out of reach.
         max_particles: Neurons, with their shadow, whose neighbours are looked for.
@@ -91,7 +94,7 @@ class KL(AbstractObservable):
         return declared | {"kl_in_order": Series("1", "[KL^- < KL_kNN < KL^+]", text)}
 
     def measure(self, look):
-        upper = look.read(*self.accounts())
+        upper, _ = look.read(*self.accounts())
         outputs, moments = self._from_outputs(look), _from_moments(look)
         found = {f"kl_upper_{kind}": v for kind, v in upper._asdict().items()}
         found["kl_upper"] = upper.least()
@@ -118,23 +121,39 @@ class KL(AbstractObservable):
         return (EntropyBalance(self.fisher_every),)
 
     def _from_outputs(self, look: Look) -> Estimate:
-        """The least KL of any law with the shadow-corrected outputs; NaN if not found.
+        """The least KL of any law with the network's outputs; NaN if not found.
 
-        Noise in the outputs of m neurons adds up to n/2m, which is taken away.
+        Noise in the outputs of m neurons adds up to 1/2m a dimension, which is taken
+        away. Outputs that are not zero at the start are taken less the shadow's.
         """
         flow, x = look.flow, look.data.x_train[: self.max_points]
         network, temperature = flow.network, jnp.asarray(flow.temperature)
         nodes, check = (self._nodes(flow, x.astype(float), seed) for seed in (0, 1))
-        now, free = (flow.predict(look.state._replace(params=p), x) for p in look.state)
-        outputs = (now - free).astype(float) / network.alpha
-        frozen = network.trainable == "output"
-        std = jnp.asarray(network.output_std, float)
-        best = project_outputs(outputs, nodes, check, std, frozen)
-        influence = _along(look, x, -best.coefficients)
-        noise = jnp.where(temperature > 0, 0.5 * len(x) / network.width, 0.0)
+        populations = look.state if not network.antithetic else look.state[:1]
+        f = [flow.predict(look.state._replace(params=p), x) for p in populations]
+        outputs = (f[0] if len(f) == 1 else f[0] - f[1]).astype(float)
+        best = project_outputs(
+            outputs / network.alpha,
+            nodes,
+            check,
+            jnp.asarray(network.output_std, float),
+            network.trainable == "output",
+            max(_LEAST_CUTOFF, 10 * float(jnp.finfo(f[0].dtype).eps)),
+        )
+        noise = jnp.where(temperature > 0, 0.5 * best.rank / network.width, 0.0)
         missed = jnp.where(best.converged, 0.0, jnp.nan)
-        error = standard_error(influence, network.antithetic)
+        error = self._output_error(look, x, best.coefficients)
         return Estimate(best.value - noise + missed, error + missed)
+
+    def _output_error(self, look: Look, x: Array, c: Array) -> Array:
+        """Standard error of c.f/alpha: that of free neurons or of all, if smaller.
+
+        Outputs that fit the data no longer move with the free ones.
+        """
+        antithetic = look.flow.network.antithetic
+        now, free = (_along(look, x, c, neurons) for neurons in look.state)
+        own, against = (standard_error(a, antithetic) for a in (now, now - free))
+        return jnp.minimum(own, against)
 
     def _nodes(self, flow: AbstractFlow, x: Array, seed: int) -> Nodes:
         std = jnp.asarray(flow.network.input_std, float)
@@ -188,20 +207,17 @@ def _greatest(*bounds: Estimate) -> Estimate:
     )
 
 
-def _along(look: Look, x: Float[Array, "n d"], c: Float[Array, " n"]) -> Array:
-    """Sum over i of c_i (F_i(theta_j) - F_i(shadow_j)), one number a neuron."""
-    activation = look.flow.network.activation
+def _along(
+    look: Look, x: Float[Array, "n d"], c: Float[Array, " n"], neurons: Any
+) -> Float[Array, " m"]:
+    """Sum over i of c_i F_i, one number a neuron."""
+    activation, (w, u) = look.flow.network.activation, neurons
 
     def of_block(x: Array, c: Array) -> Array:
-        def one(neurons: Any) -> Array:
-            w, u = neurons
-            return u * (c @ activation(x @ w.T))
+        return c @ activation(x @ w.T)
 
-        return one(look.state.params) - one(look.state.shadow)
-
-    dtype = look.state.params.u.dtype
-    block = block_size(len(c), 8 * look.flow.network.width, _BLOCK_BYTES)
-    return sum_blocks(of_block, (x, c.astype(dtype)), block).astype(float)
+    block = block_size(len(c), 8 * len(u), _BLOCK_BYTES)
+    return (u * sum_blocks(of_block, (x, c.astype(u.dtype)), block)).astype(float)
 
 
 def _batch_error(terms: np.ndarray, antithetic: bool) -> float:

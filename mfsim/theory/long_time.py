@@ -28,7 +28,7 @@ from mfsim.flows import ParticleFlow
 _ERROR = 1e-11
 """Of the energy by quadrature, relative to 1 + |energy|: better is not sought."""
 
-_RADIUS = 8.0
+_RADIUS = 10.0
 _LARGEST_RADIUS = 60.0
 _BLOCK_BYTES = 2**25
 _WORK_ARRAYS = 6

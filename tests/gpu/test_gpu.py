@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import mfsim
-from mfsim.flows import ParticleFlow
+from mfsim.flows import ParticleFlow, State
 from mfsim.integrators import Carry
+from mfsim.networks import Neurons
 
 pytestmark = pytest.mark.gpu
 
@@ -31,8 +32,8 @@ def trajectory(device, dtype):
     integrator = mfsim.NoisyGD(step=0.05)
     with jax.default_device(device):
         x, y, w, u = (jax.device_put(a, device) for a in (x, y, w, u))
-        start = Carry(flow.init(jax.random.key(0), 8, dtype)._replace(w=w, u=u), 0)
-        start = start._replace(step=jnp.asarray(0, jnp.int32))
+        neurons = Neurons(w, u)
+        start = Carry(State(neurons, neurons), jnp.asarray(0, jnp.int32))
         end = integrator.advance(flow, (x, y), start, 50, jax.random.key(1))
         return np.asarray(flow.predict(end.state, x))
 

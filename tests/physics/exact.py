@@ -151,7 +151,7 @@ def euler_variance(temperature, std, step, steps, start):
 
 
 def run_members(integrator, flow, batch, states, keys, stops):
-    """The states of an ensemble, one member a key, at the steps `stops`."""
+    """The neurons of an ensemble, one member a key, at the steps `stops`."""
 
     def advance(carry, key, steps):
         return integrator.advance(flow, batch, carry, steps, key)
@@ -161,5 +161,5 @@ def run_members(integrator, flow, batch, states, keys, stops):
     reached = []
     for steps in np.diff([0, *stops]):
         carry = advance(carry, keys, int(steps))
-        reached.append(carry.state)
+        reached.append(carry.state.params)
     return reached

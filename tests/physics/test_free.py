@@ -40,7 +40,8 @@ def run(integrator, stops, key, flow=None):
     start = jax.vmap(lambda k: flow.init(k, DIM))(start_key[None])
     batch = jnp.zeros((1, DIM)), jnp.ones(1)
     states = run_members(integrator, flow, batch, start, noise_key[None], stops)
-    return [jax.tree.map(lambda a: np.asarray(a[0]), s) for s in [start, *states]]
+    reached = [start.params, *states]
+    return [jax.tree.map(lambda a: np.asarray(a[0]), s) for s in reached]
 
 
 def assert_variance(sample, variance):

@@ -11,7 +11,7 @@ import pytest
 
 from mfsim.activations import Identity, Tanh
 from mfsim.datasets import Digits
-from mfsim.flows import ParticleFlow
+from mfsim.flows import ParticleFlow, State
 from mfsim.integrators import ExponentialLangevin, NoisyGD
 from mfsim.networks import TwoLayer
 from tests.physics.exact import FrozenFlow, run_members
@@ -35,7 +35,7 @@ def make(trainable, temperature, key):
     y = jax.random.normal(y_key, (SAMPLES,))
     flow = ParticleFlow(network, Digits(), temperature=temperature)
     start = flow.init(start_key, DIM)
-    x_, w, u = (np.asarray(a) for a in (x, *start))
+    x_, w, u = (np.asarray(a) for a in (x, *start.params))
     h = np.tanh(x_ @ w.T)
     # Only u moves: E[h h^T]. Only w moves, h linear: E[u^2] x x^T.
     kernel = h @ h.T / WIDTH if trainable == "output" else np.mean(u**2) * x_ @ x_.T
@@ -49,7 +49,7 @@ def simulate(integrator, flow, batch, start, stops, members, key):
     starts = jax.tree.map(lambda a: jnp.broadcast_to(a, (members, *a.shape)), start)
     keys = jax.random.split(key, members)
     states = run_members(integrator, flow, batch, starts, keys, stops)
-    predict = jax.jit(jax.vmap(lambda state: flow.predict(state, batch[0])))
+    predict = jax.jit(jax.vmap(lambda state: flow.predict(State(state), batch[0])))
     return states, [np.asarray(predict(state)) for state in states]
 
 
@@ -123,5 +123,6 @@ def test_the_frozen_block_keeps_its_bits(kind, trainable, key):
     flow, batch, start, _ = make(trainable, 0.5, key)
     (state,), _ = simulate(kind(0.01), flow, batch, start, [5], 1, key)
     frozen, moving = ("w", "u") if trainable == "output" else ("u", "w")
+    start = start.params
     assert np.array_equal(getattr(state, frozen)[0], getattr(start, frozen))
     assert not np.array_equal(getattr(state, moving)[0], getattr(start, moving))

@@ -10,7 +10,7 @@ import pytest
 
 from mfsim.activations import Identity
 from mfsim.datasets import Digits
-from mfsim.flows import ParticleFlow
+from mfsim.flows import ParticleFlow, State
 from mfsim.integrators import ExponentialLangevin, NoisyGD
 from mfsim.kernels import tangent_kernel
 from mfsim.networks import TwoLayer
@@ -55,7 +55,7 @@ def simulate(kind, exact, step, key):
     starts = jax.vmap(lambda k: flow.init(k, DIM))(start_keys)
     batch = jnp.asarray(exact.x), jnp.asarray(exact.y)
     states = run_members(kind(step), flow, batch, starts, noise_keys, STOPS)
-    return flow, starts, states
+    return flow, starts.params, states
 
 
 def first_order_error(exact, kind, step, steps, start=None):
@@ -107,7 +107,7 @@ def test_particles_follow_the_exact_law(kind, temperature, alpha, key):
     exact, step = make_problem(alpha, temperature * alpha**2), STEPS[alpha]
     flow, _, states = simulate(kind, exact, step, key)
     kernel = jax.jit(jax.vmap(lambda s: tangent_kernel(flow.network, s, exact.x)))
-    predict = jax.jit(jax.vmap(lambda s: flow.predict(s, jnp.asarray(exact.x))))
+    predict = jax.jit(jax.vmap(lambda s: flow.predict(State(s), jnp.asarray(exact.x))))
     for k, state, c in zip(
         STOPS, states, exact.covariance([step * k for k in STOPS]), strict=True
     ):

@@ -57,7 +57,7 @@ def test_outputs_move_along_the_kernel(activation, trainable, key):
     # df/dt = -(2 alpha^2/n) H (f - y). Rounding 1e-16/5e-6 and (rate * step)^2, about
     # (30 * 1e-5)^2 beside 1, leave 1e-7 of the largest rate; Relu is linear near w.
     flow, (x, y), state = make(key, activation, trainable)
-    kernel = np.asarray(tangent_kernel(flow.network, state, x))
+    kernel = np.asarray(tangent_kernel(flow.network, state.params, x))
     expected = -2 * 9.0 / N * kernel @ (flow.predict(state, x) - y)
     measured = output_rate(NoisyGD, flow, (x, y), state, key)
     np.testing.assert_allclose(measured, expected, atol=1e-6 * np.abs(expected).max())
@@ -68,9 +68,10 @@ def test_outputs_move_along_the_kernel(activation, trainable, key):
 def test_outputs_of_the_logistic_loss_move_along_the_kernel(kind, key):
     # df/dt = -(alpha^2/n) H phi' with phi' = -y/(1 + e^{yf}); bounds as above.
     flow, (x, y), state = make(key, loss=Logistic())
-    state = state._replace(u=state.u + 0.5)
+    neurons = state.params
+    state = state._replace(params=neurons._replace(u=neurons.u + 0.5))
     f = np.asarray(flow.predict(state, x))
-    kernel = np.asarray(tangent_kernel(flow.network, state, x))
+    kernel = np.asarray(tangent_kernel(flow.network, state.params, x))
     expected = 9.0 / N * kernel @ (y / (1 + np.exp(y * f)))
     measured = output_rate(kind, flow, (x, y), state, key)
     np.testing.assert_allclose(measured, expected, atol=1e-6 * np.abs(expected).max())
@@ -80,7 +81,7 @@ def test_outputs_of_the_logistic_loss_move_along_the_kernel(kind, key):
 def test_largest_eigenvalue(trainable, key):
     # Power iteration comes from below: |Hv| <= lambda_max; "within a few per cent".
     flow, (x, _), state = make(key, trainable=trainable)
-    kernel = np.asarray(tangent_kernel(flow.network, state, x))
+    kernel = np.asarray(tangent_kernel(flow.network, state.params, x))
     exact = np.linalg.eigvalsh(kernel)[-1]
     measured = float(jax.jit(largest_eigenvalue)(flow, state, x))
     assert 0.97 * exact <= measured <= exact * (1 + 1e-12)

@@ -103,7 +103,7 @@ def test_order_of_the_loop_at_temperature_zero(kind, key):
     x_key, y_key, start_key = jax.random.split(key, 3)
     batch = jax.random.normal(x_key, (6, 3)), jax.random.normal(y_key, (6,))
     start = flow.init(start_key, 3)
-    exact = gradient_flow(network, *map(np.asarray, batch), start, HORIZON)
+    exact = gradient_flow(network, *map(np.asarray, batch), start.params, HORIZON)
 
     @jax.jit
     def run(step, cut):
@@ -112,6 +112,6 @@ def test_order_of_the_loop_at_temperature_zero(kind, key):
 
     errors = []
     for cut in CUTS:
-        w, u = run(HORIZON / cut, int(cut)).state
+        w, u = run(HORIZON / cut, int(cut)).state.params
         errors.append(np.abs(np.concatenate([np.ravel(w), u]) - exact).max())
     assert_first_order(errors)

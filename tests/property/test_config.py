@@ -45,6 +45,7 @@ def arguments(hint: Any, bounds: dict[str, Any]) -> st.SearchStrategy:
         own = [cls for cls in choices if cls.__module__.startswith("mfsim.")]
         return st.deferred(lambda: st.one_of([components(cls) for cls in own]))
     least = bounds.get("at_least")
+    lowest = 0 if least is None else least
     if hint is float:
         above = bounds.get("above")
         low = least if above is None else above
@@ -52,7 +53,7 @@ def arguments(hint: Any, bounds: dict[str, Any]) -> st.SearchStrategy:
             low, bounds.get("at_most") or 1e9, exclude_min=above is not None
         )
     plain = {
-        int: st.integers(0 if least is None else least, 40),
+        int: st.integers(lowest, lowest + 40),
         bool: st.booleans(),
         str: st.just("train_risk < 1e-6"),
         type(None): st.none(),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mfsim.activations import Erf, Identity, Relu, Sigmoid, Softplus, Tanh
 from mfsim.blocks import block_size, map_blocks, sum_blocks
 from mfsim.datasets import Data, Digits
-from mfsim.flows import ParticleFlow
+from mfsim.flows import ParticleFlow, State
 from mfsim.integrators import ExponentialLangevin, NoisyGD
 from mfsim.kernels import tangent_kernel
 from mfsim.losses import Logistic, SquaredError
@@ -54,12 +54,18 @@ def make_flow(
     )
 
 
-def make_state(seed, m=M):
+def make_neurons(seed, m=M):
     """Neurons without any symmetry, so that outputs are not zero."""
     w_key, u_key = jax.random.split(jax.random.key(seed))
     return Neurons(
         jax.random.normal(w_key, (m, DIM)), 1.0 + jax.random.normal(u_key, (m,))
     )
+
+
+def make_state(seed, m=M):
+    """Such neurons, their own shadow at the start."""
+    neurons = make_neurons(seed, m)
+    return State(neurons, neurons)
 
 
 def make_batch(seed, n=N):
@@ -109,15 +115,17 @@ def test_samples_have_no_order(seed):
 
 @given(seed=seeds, scale=st.floats(0.1, 10))
 def test_relu_lets_scale_pass_from_layer_to_layer(seed, scale):
-    flow, state, (x, _) = make_flow(Relu()), make_state(seed), make_batch(seed)
-    scaled = Neurons(scale * state.w, state.u / scale)
-    assert_close(predict(flow, scaled, x), predict(flow, state, x))
+    flow, (w, u), (x, _) = make_flow(Relu()), make_neurons(seed), make_batch(seed)
+    states = State(Neurons(w, u)), State(Neurons(scale * w, u / scale))
+    outputs, scaled = (predict(flow, state, x) for state in states)
+    assert_close(scaled, outputs)
 
 
 @given(seed=seeds, alpha=st.floats(0.1, 100))
 def test_outputs_are_alpha_times_a_mean_over_neurons(seed, alpha):
     state, (x, _) = make_state(seed), make_batch(seed)
-    expected = alpha * np.mean(np.tanh(x @ state.w.T) * state.u[None, :], axis=1)
+    w, u = state.params
+    expected = alpha * np.mean(np.tanh(x @ w.T) * u[None, :], axis=1)
     assert_close(predict(make_flow(alpha=alpha), state, x), expected)
 
 
@@ -142,10 +150,10 @@ def test_velocity_is_minus_the_gradient_of_the_energy(activation, trainable):
     for loss in LOSSES:
         flow = make_flow(activation, trainable, loss)
         state, batch = make_state(1), make_batch(1)
-        gradient = jax.jit(jax.grad(flow.energy))(state, batch)
+        gradient = jax.jit(jax.grad(flow.energy))(state, batch).params
         moved = velocity(flow, state, batch)
         for block, moves in zip(
-            Neurons._fields, flow.network.trainable_mask(state), strict=True
+            Neurons._fields, flow.network.trainable_mask(state.params), strict=True
         ):
             if moves:
                 assert_close(getattr(moved, block), -M * getattr(gradient, block))
@@ -155,27 +163,28 @@ def test_velocity_is_minus_the_gradient_of_the_energy(activation, trainable):
 
 @each_loss
 def test_energy_is_risk_and_potential(loss):
-    flow, (w, u), (x, y) = make_flow(loss=loss), make_state(2), make_batch(2)
+    flow, (w, u), (x, y) = make_flow(loss=loss), make_neurons(2), make_batch(2)
     f = 2.0 / M * np.tanh(x @ w.T) @ u
     risks = (f - y) ** 2 if isinstance(loss, SquaredError) else np.log1p(np.exp(-y * f))
     potential = np.sum(w**2) / (2 * 0.8**2) + np.sum(u**2) / (2 * 1.3**2)
     expected = float(np.mean(risks) + 0.2 * potential / M)
-    assert float(flow.energy(Neurons(w, u), (x, y))) == pytest.approx(expected, 1e-13)
+    found = float(flow.energy(State(Neurons(w, u)), (x, y)))
+    assert found == pytest.approx(expected, 1e-13)
 
 
 # Tangent kernel
 
 
-def jacobian_kernel(network, state, x, y):
+def jacobian_kernel(network, params, x, y):
     """(m/alpha^2) J(x) J(y)^T over the blocks that move, by the whole Jacobian."""
 
     def rows(x):
-        jacobian = jax.jacrev(network)(state, x)
-        mask = network.trainable_mask(state)
+        jacobian = jax.jacrev(network)(params, x)
+        mask = network.trainable_mask(params)
         moving = [a for a, moves in zip(jacobian, mask, strict=True) if moves]
         return jnp.concatenate([a.reshape(len(x), -1) for a in moving], axis=1)
 
-    return len(state.u) / network.alpha**2 * rows(x) @ rows(y).T
+    return len(params.u) / network.alpha**2 * rows(x) @ rows(y).T
 
 
 @each_activation
@@ -186,8 +195,8 @@ def test_tangent_kernel_is_that_of_the_jacobian(activation, trainable):
 
     @jax.jit
     def both_ways(network, state):
-        kernels = [tangent_kernel(network, state, x, y) for y in (None, other)]
-        jacobians = [jacobian_kernel(network, state, x, y) for y in (x, other)]
+        kernels = [tangent_kernel(network, state.params, x, y) for y in (None, other)]
+        jacobians = [jacobian_kernel(network, state.params, x, y) for y in (x, other)]
         return kernels, jacobians, flow.kernel_product(state, x, v)
 
     (kernel, rectangle), jacobians, product = both_ways(flow.network, state)
@@ -199,8 +208,8 @@ def test_tangent_kernel_is_that_of_the_jacobian(activation, trainable):
 
 
 def test_tangent_kernel_is_float64_for_float32_neurons():
-    network, state, (x, _) = make_flow().network, make_state(3), make_batch(3)
-    single = jax.tree.map(lambda a: a.astype(jnp.float32), (state, x))
+    network, neurons, (x, _) = make_flow().network, make_neurons(3), make_batch(3)
+    single = jax.tree.map(lambda a: a.astype(jnp.float32), (neurons, x))
     kernel = tangent_kernel(network, *single)
     assert kernel.dtype == jnp.float64
     double = jax.tree.map(lambda a: a.astype(jnp.float64), single)
@@ -208,17 +217,17 @@ def test_tangent_kernel_is_float64_for_float32_neurons():
 
 
 def test_tangent_kernel_in_blocks_of_neurons(monkeypatch):
-    network, state, (x, _) = make_flow().network, make_state(5), make_batch(5)
-    whole = jax.jit(lambda: tangent_kernel(network, state, x))()
-    for neurons in (1, 3, 7):
-        monkeypatch.setattr("mfsim.kernels.empirical._BLOCK_BYTES", neurons * 8 * N)
-        assert_close(jax.jit(lambda: tangent_kernel(network, state, x))(), whole)
+    network, neurons, (x, _) = make_flow().network, make_neurons(5), make_batch(5)
+    whole = jax.jit(lambda: tangent_kernel(network, neurons, x))()
+    for block in (1, 3, 7):
+        monkeypatch.setattr("mfsim.kernels.empirical._BLOCK_BYTES", block * 8 * N)
+        assert_close(jax.jit(lambda: tangent_kernel(network, neurons, x))(), whole)
 
 
 def test_tangent_kernel_refuses_inputs_of_another_dimension():
-    network, state = make_flow().network, make_state(5)
+    network, neurons = make_flow().network, make_neurons(5)
     with pytest.raises(ValueError, match="one input dimension, got 3, 2 and 3"):
-        tangent_kernel(network, state, jnp.ones((N, 3)), jnp.ones((N, 2)))
+        tangent_kernel(network, neurons, jnp.ones((N, 3)), jnp.ones((N, 2)))
 
 
 # Blocks
@@ -309,8 +318,8 @@ def test_a_step_without_noise_is_its_formula(kind):
     carry = integrator.init(flow, state)
     moved = jax.jit(advance)(integrator, flow, batch, carry, 1, jax.random.key(0))
     slope = velocity(flow, state, batch)
-    expected = jax.tree.map(lambda a, v: a + 0.01 * v, state, slope)
-    assert_close(moved.state, expected)
+    expected = jax.tree.map(lambda a, v: a + 0.01 * v, state.params, slope)
+    assert_close(moved.state.params, expected)
 
 
 @each_kind
@@ -324,7 +333,8 @@ def test_noise_changes_with_key_and_step_alone(kind, key):
         go(start, jax.random.fold_in(key, 1)),
         go(start._replace(step=start.step + 1), key),
     ):
-        assert not np.isin(other.state.w, go(start, key).state.w).any()
+        w, again = other.state.params.w, go(start, key).state.params.w
+        assert not np.isin(w, again).any()
 
 
 def test_single_precision_follows_double():
@@ -338,7 +348,8 @@ def test_single_precision_follows_double():
         state_, batch_ = jax.tree.map(lambda a: a.astype(dtype), (state, batch))
         carry = integrator.init(flow, state_)
         key = jax.random.key(0)
-        return jax.jit(advance)(integrator, flow, batch_, carry, 200, key).state
+        carry = jax.jit(advance)(integrator, flow, batch_, carry, 200, key)
+        return carry.state.params
 
     single, double = run(jnp.float32), run(jnp.float64)
     assert single.w.dtype == jnp.float32
@@ -357,7 +368,8 @@ def test_float32_with_noise_stays_float32(kind, key):
     carry = jax.jit(advance)(
         integrator, flow, batch, integrator.init(flow, state), 2, key
     )
-    assert {leaf.dtype for leaf in carry.state} == {jnp.dtype(jnp.float32)}
+    leaves = jax.tree.leaves(carry.state)
+    assert {leaf.dtype for leaf in leaves} == {jnp.dtype(jnp.float32)}
 
 
 @each_kind
@@ -379,7 +391,7 @@ def test_one_trace_serves_all_reals_and_step_counts(kind, key):
         reals = jax.tree.map(jnp.asarray, (flow, kind(step, batch_size)))
         carry = kind(step).init(flow, make_state(12))
         state = go(reals, carry, jnp.asarray(steps, jnp.int32))
-        assert all(np.isfinite(leaf).all() for leaf in state)
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
 
 
 # Mini-batches
@@ -395,12 +407,13 @@ def batches_of(kind, n, batch_size, steps, key):
     flow = ParticleFlow(network, Digits())
     integrator = kind(0.1, batch_size)
     batch = jnp.eye(n), jnp.arange(1.0, n + 1)
-    carry = integrator.init(flow, network.init(jax.random.key(0), n))
+    carry = integrator.init(flow, flow.init(jax.random.key(0), n))
     go = jax.jit(lambda carry: integrator.advance(flow, batch, carry, 1, key))
     used = []
     for _ in range(steps):
         after = go(carry)
-        moved = np.any(np.asarray(after.state.w != carry.state.w), axis=0)
+        before, now = carry.state.params.w, after.state.params.w
+        moved = np.any(np.asarray(now != before), axis=0)
         used.append(frozenset(np.flatnonzero(moved)))
         carry = after
     return used
@@ -453,14 +466,15 @@ def test_single_precision_keeps_a_decay_below_its_rounding():
 
 def test_a_trajectory_is_differentiable_in_its_start(key):
     flow = ParticleFlow(TwoLayer(width=4), Digits(), temperature=0.1)
-    start = flow.init(key, 2)
+    start = flow.init(key, 2).params
     x = jax.random.normal(key, (5, 2))
     integrator = NoisyGD(step=0.1)
 
     def end(u):
-        carry = integrator.init(flow, start._replace(u=u))
+        neurons = start._replace(u=u)
+        carry = integrator.init(flow, State(neurons, neurons))
         data = (x, jnp.ones(5))
-        return integrator.advance(flow, data, carry, 3, key).state.u
+        return integrator.advance(flow, data, carry, 3, key).state.params.u
 
     jacobian = jax.jit(jax.jacfwd(end))(start.u)
     # Central differences of a smooth map: error 1e-10 from the step, 1e-11 rounding.

@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -14,24 +16,39 @@ from mfsim.ensemble.grouping import group_size
 from mfsim.ensemble.program import Shape
 from mfsim.flows import ParticleFlow
 from mfsim.integrators.stability import round_down
+from mfsim.observables import KL, Audit, Risk, Wasserstein
+from mfsim.progress import Progress
 from mfsim.storage import Recorder
 from mfsim.sweep import Point, Sweep
+from tests.cli.helpers import assert_equal_to_the_bit
 
 ALPHAS = (1.0, 2.0, 4.0)
 SEEDS = (0, 1)
 
 
-def experiment(alpha=2.0, seed=0, saves=3, step=0.02, dtype="float32"):
+BRACKETS = Risk(), KL(), Wasserstein(), Audit()
+
+
+def experiment(
+    alpha=2.0,
+    seed=0,
+    saves=3,
+    step=0.02,
+    dtype="float32",
+    temperature=1e-3,
+    observables=mfsim.Experiment.observables,
+):
     """A small run whose 30 steps take no time."""
     dataset = mfsim.datasets.SphereTeacher(dim=3, num_train=12, num_test=5)
     return mfsim.Experiment(
         flow=ParticleFlow(
             network=mfsim.TwoLayer(width=16, alpha=alpha),
             dataset=dataset,
-            temperature=1e-3,
+            temperature=temperature,
         ),
         integrator=mfsim.ExponentialLangevin(step=step),
         schedule=mfsim.Schedule(num_steps=30, saves=saves, snapshots=2),
+        observables=observables,
         seed=seed,
         dtype=dtype,
     )
@@ -234,3 +251,100 @@ def test_groups_run_on_every_device(tmp_path):
     alone = mfsim.run(experiment(ALPHAS[1], seed=1), tmp_path / "alone.h5")
     assert int(devices) == 2
     assert float(risk) == pytest.approx(float(alone.series.train_risk[-1]), rel=1e-5)
+
+
+def test_the_shadow_lies_beside_the_neurons_and_starts_on_them(tmp_path):
+    mfsim.run(experiment(), tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5") as file:
+        neurons, shadow = (
+            file[f"particles/{name}/position/value"][...]
+            for name in ("neurons", "shadow")
+        )
+        steps = file["particles/shadow/position/step"][...]
+    assert steps.tolist() == [0, 30]
+    assert shadow.shape == neurons.shape == (2, 16, 4)
+    assert shadow.dtype == neurons.dtype
+    np.testing.assert_array_equal(shadow[0], neurons[0])
+    assert not np.isin(shadow[1], np.concatenate([shadow[0], neurons[1]])).any()
+
+
+class Stopper(Progress):
+    """Interrupts all runs once one of them has come to a step."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.stop, self._step = threading.Event(), step
+
+    def update(self, name, step, risk):
+        super().update(name, step, risk)
+        if step >= self._step:
+            self.stop.set()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("temperature", [0.0, 1e-2])
+def test_accounts_of_the_path_survive_an_interruption(
+    temperature, dtype, tmp_path, monkeypatch
+):
+    what = experiment(
+        saves=4, dtype=dtype, temperature=temperature, observables=BRACKETS
+    )
+    mfsim.run(what, tmp_path / "straight.h5")
+    monkeypatch.setattr("mfsim.ensemble.group._CHUNK_SECONDS", 0.0)
+    path = tmp_path / "broken.h5"
+    for step in (3, 14):
+        stopper = Stopper(step)
+        options = {"progress": stopper, "stop": stopper.stop, "resume": step > 3}
+        (outcome,) = run_all(what, path, **options)
+        assert outcome.status == "interrupted"
+        assert f"interrupted at step {step}" in outcome.message
+    mfsim.run(what, path, resume=True)
+    assert_equal_to_the_bit(path, tmp_path / "straight.h5")
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1e-2])
+def test_brackets_do_not_depend_on_the_save_cadence(temperature, tmp_path):
+    few, many = (
+        mfsim.run(
+            experiment(saves=saves, temperature=temperature, observables=BRACKETS),
+            tmp_path / f"{saves}.h5",
+        ).series
+        for saves in (4, 31)
+    )
+    common = many.sel(step=few.step)
+    assert few.step.values.tolist() == [0, 10, 20, 30]
+    assert {"kl_lower", "kl_upper", "w2", "audit_risk"} <= set(few.data_vars)
+    for name in few.data_vars:
+        np.testing.assert_array_equal(few[name], common[name])
+
+
+def test_without_temperature_path_and_energy_are_absent_and_say_why(tmp_path):
+    temperatures = 0.0, 1e-2
+    points = tuple(
+        Point(
+            experiment(temperature=value, observables=BRACKETS),
+            {"temperature": i},
+            {"temperature": value},
+        )
+        for i, value in enumerate(temperatures)
+    )
+    coords = {"temperature": ("temperature",)}
+    swept = mfsim.run(
+        Sweep("sweep", {"temperature": 2}, coords, points), tmp_path / "sweep"
+    )
+    assert (swept.status == "completed").all()
+    cold, warm = (
+        mfsim.open(tmp_path / "sweep" / f"{run_id}.h5")
+        for run_id in swept.run_id.values
+    )
+    for name in ("kl_upper_path", "kl_upper_energy"):
+        assert name not in cold.series
+        with h5py.File(cold.path) as file:
+            assert "the temperature is 0" in file["series"].attrs[name]
+        assert name not in warm.absent
+        assert np.isfinite(warm.series[name].values).all()
+        assert np.isnan(swept[name].sel(temperature=0.0)).all()
+    np.testing.assert_array_equal(cold.series.kl_upper, cold.series.kl_upper_production)
+    least = np.minimum(warm.series.kl_upper_path, warm.series.kl_upper_energy)
+    least = np.minimum(least, warm.series.kl_upper_production)
+    np.testing.assert_array_equal(warm.series.kl_upper, least)

@@ -16,8 +16,9 @@ LAYERS = [
     {"storage", "sweep", "formula", "progress"},
     {"experiment"},
     {"observables", "integrators"},
+    {"accounts", "theory"},
     {"flows"},
-    {"kernels"},
+    {"kernels", "divergences"},
     {"networks", "losses", "datasets"},
     {"activations", "blocks"},
     {"component"},
@@ -31,7 +32,12 @@ HOMES = {
     "cattrs": {"component"},
     "typer": {"cli"},
     "rich": {"cli", "progress"},
-    "sklearn": {"datasets.digits", "datasets.prepare"},
+    "sklearn": {
+        "datasets.digits",
+        "datasets.prepare",
+        "divergences.nearest_neighbours",
+    },
+    "ott": {"divergences.wasserstein"},
 }
 WITHOUT_JAX = ("storage", "figures", "errors", "series", "summary", "cli", "progress")
 

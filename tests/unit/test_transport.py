@@ -159,12 +159,14 @@ def test_entropic_cost_against_the_debiased_one_of_ott():
     epsilon += 0.005 * float(np.square(b).sum(axis=1).mean())
     mean_cost = np.square(a[:, None] - b[None]).sum(axis=2).mean()
     assert epsilon == pytest.approx(0.005 * mean_cost)
-    options = {"threshold": 1e-7, "max_iterations": 20_000}
+    options = {"threshold": 1e-5, "max_iterations": 5000}
     value, _ = sinkhorn_divergence(a, b, **options)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        theirs, _ = sinkdiv(a, b, epsilon=epsilon, solve_kwargs=options)
-    # Potentials are of order 10 and marginals within 1e-7 of theirs.
-    assert value == pytest.approx(float(theirs), abs=1e-6)
+        theirs = jax.jit(
+            lambda a, b: sinkdiv(a, b, epsilon=epsilon, solve_kwargs=options)[0]
+        )(a, b)
+    # Potentials are of order 10 and marginals within 1e-5 of theirs.
+    assert value == pytest.approx(float(theirs), abs=1e-4)
 
 
 def test_entropic_cost_of_equal_sets_and_of_a_translation():
