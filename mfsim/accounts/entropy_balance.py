@@ -23,8 +23,8 @@ from mfsim.flows.base import Batch
 
 _SHARE = 0.1
 """Most that looks may cost of the steps."""
-_ACTIVATION = 20
-"""Multiplications that an activation and its derivatives are worth."""
+_ACTIVATION, _GENERATOR = 20, 200
+"""Multiplications that h and h' of a step, and A F of a look, are worth; measured."""
 _OVERHEAD = 2_000_000
 """Multiplications that the small matrices of a look are worth."""
 _PER_TIME = 20
@@ -80,10 +80,10 @@ class Bounds(NamedTuple):
     energy: Estimate
 
     def least(self) -> Estimate:
-        """The least of them."""
+        """The least of them, judged with an error added, as noise favours the noisy."""
         values = jnp.stack([bound.value for bound in self])
         errors = jnp.stack([bound.error for bound in self])
-        chosen = jnp.argmin(values)
+        chosen = jnp.argmin(values + jnp.nan_to_num(errors))
         return Estimate(values[chosen], errors[chosen])
 
 
@@ -133,7 +133,7 @@ class EntropyBalance(AbstractAccount):
         kept = jax.lax.cond(is_due, lambda k: self._look(k, step), lambda k: k, kept)
         dt = step.integrator.step
         if kept.path is not None:
-            kept = kept._replace(path=kept.path.add(_path_terms(step).mean()))
+            kept = kept._replace(path=kept.path.add(_path_term(step)))
         if kept.pushed is None:
             return kept
         slopes = step.rates.slopes
@@ -168,8 +168,9 @@ class EntropyBalance(AbstractAccount):
         samples, dim = step.batch[0].shape
         width = len(step.state.params.u)
         size = (dim if kept.axes is None else kept.axes.shape[1]) + 1
-        fisher = 2 * size**2 * width + (0 if kept.axes is None else 2 * dim * size)
-        look = samples * width * (dim + 2 * _ACTIVATION) + fisher + _OVERHEAD
+        project = 0 if kept.axes is None else 2 * dim * size
+        fisher = (2 * size**2 + project) * width
+        look = samples * width * (dim + _GENERATOR) + fisher + _OVERHEAD
         steps = look / (_SHARE * samples * width * (2 * dim + _ACTIVATION))
         # Powers of two, so that every look of a wider spacing is one of a narrower.
         most = 2 ** max(0, math.ceil(math.log2(steps)))
@@ -182,7 +183,7 @@ class EntropyBalance(AbstractAccount):
         spacing = self.spacing(kept, step, last)
         since = step.index - last // spacing * spacing
         if kept.path_influence is not None:
-            terms = _path_terms(step)
+            terms = _path_term(step, by_neuron=True)
             gathered = since.astype(terms.dtype) * (terms - terms.mean())
             influence = kept.path_influence.add(gathered)
             kept = kept._replace(path_influence=influence)
@@ -299,23 +300,27 @@ def _sobolev(step: Step) -> Any:
     return 2 * step.flow.temperature / jnp.square(widest)
 
 
-def _path_terms(step: Step) -> Array:
-    """What a step adds to the bound of the path, neuron by neuron."""
+def _path_term(step: Step, *, by_neuron: bool = False) -> Array:
+    """What a step adds to the bound of the path, in the mean or neuron by neuron."""
     temperature = jnp.asarray(step.flow.temperature)
     safe = jnp.where(temperature > 0, temperature, 1.0)
-    blocks = zip(step.rates.work, step.flow.prior_std(), strict=True)
-    terms: Any = sum(
-        (step.integrator.path_weight(safe, std) * work).astype(work.dtype)
-        for work, std in blocks
-        if work is not None
-    )
-    return jnp.where(temperature > 0, terms, 0.0).astype(terms.dtype)
+    total: Any = 0.0
+    for force, std in zip(step.force, step.flow.prior_std(), strict=True):
+        if force is not None:
+            if by_neuron:
+                squares = jnp.square(force).sum(axis=tuple(range(1, force.ndim)))
+            else:
+                # A product, as XLA on a CPU adds up one by one.
+                squares = jnp.tensordot(force.T, force.T, force.ndim) / len(force)
+            weight = step.integrator.path_weight(safe, std)
+            total = total + (weight * squares).astype(force.dtype)
+    return jnp.where(temperature > 0, total, 0.0).astype(total.dtype)
 
 
 def _fisher(step: Step, axes: Array | None) -> tuple[Array, Array]:
     """I_psi at the shadow-corrected moments, and the influence of every neuron."""
     pairs = pairs_of(step.flow, step.state, axes)
-    functional = affine_fisher(pairs.std, moving_coordinates(step.flow, pairs))
+    functional = affine_fisher(_wide(pairs.std), moving_coordinates(step.flow, pairs))
     moments = tuple(map(_wide, pairs.moments()))
     value, gradient = jax.value_and_grad(functional, argnums=(0, 1))(*moments)
     dtype = pairs.particles.dtype

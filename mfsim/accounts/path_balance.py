@@ -21,12 +21,16 @@ from mfsim.flows.base import Batch
 
 
 class Rate(NamedTuple):
-    """Rates of the risk and of some outputs, and of the variance of their noise."""
+    """Rates of the risk and of some outputs, and of the variance of their noise.
+
+    `bend` is what a step adds to the risk in second order, (eta/2) E_S[phi'' f'^2].
+    """
 
     risk: Float[Array, ""]
     risk_variance: Float[Array, ""]
     outputs: Float[Array, " a"]
     outputs_variance: Float[Array, " a"]
+    bend: Float[Array, ""]
 
 
 class Kept(NamedTuple):
@@ -56,7 +60,8 @@ class PathBalance(AbstractAccount):
     """Integrates the rates of the risk and of the outputs on the first training points.
 
     Fields:
-        num_points: How many points.
+        num_points: How many points. Means over them stand for those over all points in
+            the two terms of the risk that are small, of second order in step and noise.
     """
 
     num_points: int = eqx.field(static=True)
@@ -66,7 +71,7 @@ class PathBalance(AbstractAccount):
     ) -> Kept:
         def rate(shape: tuple[int, ...]) -> Rate:
             zero, many = jnp.zeros((), batch[1].dtype), jnp.zeros(shape, batch[1].dtype)
-            return Rate(zero, zero, many, many)
+            return Rate(zero, zero, many, many, zero)
 
         first = rate(batch[1][: self.num_points].shape)
         return Kept(first, jax.tree.map(lambda a: Sum.zeros(a.shape, a.dtype), first))
@@ -81,23 +86,23 @@ class PathBalance(AbstractAccount):
         return Kept(first, sums)
 
     def read(self, kept: Kept, now: Step) -> Balance:
-        """Integrals so far, corrected for the step, and what remains of the latter.
+        """Integrals so far, and how far noise and step may take them off.
 
-        The sums take each rate at the beginning of its step. For the outputs this is
-        right to first order, as the force is frozen over a step; the risk, quadratic
-        in them, is right half way between this rule and the trapezoid.
+        The sums take each rate at the beginning of its step: of the outputs this is
+        right to first order, as the force is frozen over a step. What the outputs'
+        change adds to the risk in second order, `bend`, is summed by itself.
         """
         rate = self._rate(now)
-        risk, risk_variance, outputs, outputs_variance = (s.value for s in kept.sums)
-        dt = now.integrator.step
-        risk_shift = dt / 4 * (rate.risk - kept.first.risk)
-        shift = jnp.where(now.index > 0, risk_shift, 0.0)
-        output_shift = dt / 2 * jnp.abs(rate.outputs - kept.first.outputs)
+        risk, risk_variance, outputs, outputs_variance, bend = (
+            s.value for s in kept.sums
+        )
+        shift = now.integrator.step / 2 * jnp.abs(rate.outputs - kept.first.outputs)
+        shift = jnp.where(now.index > 0, shift, 0.0).astype(outputs.dtype)
         return Balance(
-            risk + shift,
-            jnp.sqrt(risk_variance) + jnp.abs(shift) / 6,
+            risk + bend,
+            jnp.sqrt(risk_variance) + bend / 6,
             outputs,
-            jnp.sqrt(outputs_variance) + output_shift / 6,
+            jnp.sqrt(outputs_variance) + shift / 6,
         )
 
     def _rate(self, step: Step) -> Rate:
@@ -105,13 +110,17 @@ class PathBalance(AbstractAccount):
         x, y = (a[: self.num_points] for a in step.batch)
         drift, diagonal, generated = _at_points(step, x)
         noise = flow.temperature * network.alpha**2 / network.width
-        work = sum(w.mean() for w in step.rates.work if w is not None)
-        bend = flow.loss.curvature(flow.predict(step.state, x), y)
+        forces = [force for force in step.force if force is not None]
+        work = sum(jnp.square(force).sum() / len(force) for force in forces)
+        curvature = flow.loss.curvature(flow.predict(step.state, x), y)
+        outputs = drift + network.alpha * flow.temperature * generated
+        half = 0.5 * step.integrator.step
         return Rate(
-            -work + noise * (bend * diagonal).mean(),
+            -work + noise * (curvature * diagonal).mean(),
             2 * flow.temperature / network.width * work,
-            drift + network.alpha * flow.temperature * generated,
+            outputs,
             2 * noise * diagonal,
+            half * (curvature * jnp.square(outputs)).mean(),
         )
 
 

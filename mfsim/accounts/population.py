@@ -53,9 +53,7 @@ def pairs_of(
 
     particles = points(state.params)
     size, dtype = particles.shape[1] - 1, particles.dtype
-    spread = jnp.concatenate(
-        [jnp.full(size, std.w, dtype), jnp.full(1, std.u, dtype)]
-    )
+    spread = jnp.concatenate([jnp.full(size, std.w, dtype), jnp.full(1, std.u, dtype)])
     return Pairs(particles, points(state.shadow), spread, flow.network.antithetic)
 
 

@@ -29,6 +29,9 @@ _LARGEST_ERROR = 0.2
 _LARGEST_EDGE = 1e-4
 """Of the tilted law near the edge of a quadrature: beyond it Z may be infinite."""
 
+_SCALES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.0)
+"""Of the best c, at which independent draws are tried."""
+
 _MAX_TRIALS = 300
 _LEAST_SCALE = 2.0**-40
 
@@ -331,9 +334,16 @@ def project_outputs(
         return value, basis.T @ (q.mean - outputs), basis.T @ q.covariance @ basis
 
     best = maximise(objective, start)
-    c = basis @ best.point
-    limit = tilt(c, check, output_std, frozen_input).upper_limit()
-    return Projection(-c @ outputs - limit, c, best.converged, kept.sum())
+    # Where other draws cannot tell Z at c they may at less of it, a bound as well.
+    scales = jnp.asarray(_SCALES, outputs.dtype) if check.sampled else jnp.ones(1)
+
+    def bound(scale: Array) -> Array:
+        c = scale * (basis @ best.point)
+        return -c @ outputs - tilt(c, check, output_std, frozen_input).upper_limit()
+
+    values = jax.lax.map(bound, scales)
+    c = scales[jnp.argmax(values)] * (basis @ best.point)
+    return Projection(values.max(), c, best.converged, kept.sum())
 
 
 class Dual(NamedTuple):

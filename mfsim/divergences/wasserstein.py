@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from scipy.optimize import linear_sum_assignment
-from scipy.spatial.distance import cdist
 
 from mfsim.blocks import block_size
 
@@ -41,9 +40,12 @@ def assignment_costs(
     (k = 2000) for unrelated sets, a tenth or less for sets that are close row by row.
     Source: Crouse 2016, by SciPy.
     """
-    cost = cdist(a, b, "sqeuclidean")
-    rows, columns = linear_sum_assignment(cost)
-    return cost[rows, columns]
+    centre = b.mean(axis=0)
+    a, b = a - centre, b - centre
+    squares = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1)[None, :]
+    _, columns = linear_sum_assignment(squares - 2 * (a @ b.T))
+    # One by one, as the products round small distances away.
+    return np.square(a - b[columns]).sum(axis=1)
 
 
 def line_cost(a: Float[np.ndarray, " k"], b: Float[np.ndarray, " k"]) -> float:

@@ -40,12 +40,10 @@ class Rates(NamedTuple):
     Attributes:
         slopes: phi'(f_i, y_i) of every sample.
         risk: Mean loss over the samples.
-        work: |b|^2 by neuron, a block that moves, `None` in the others.
     """
 
     slopes: Float[Array, " n"]
     risk: Float[Array, ""]
-    work: PyTree
 
 
 class AbstractFlow(Component):

@@ -66,8 +66,7 @@ class ParticleFlow(AbstractFlow):
             return self.loss(f, y).sum(), self.loss.derivative(f, y)
 
         force, (risk, slopes) = self._force(state, batch, watch)
-        work = Neurons(*(None if b is None else _squares(b) for b in force))
-        return force, Rates(slopes, risk / batch[1].shape[0], work)
+        return force, Rates(slopes, risk / batch[1].shape[0])
 
     def generate(
         self, state: State, x: Float[Array, "n d"], weights: Float[Array, " n"]
@@ -103,7 +102,9 @@ class ParticleFlow(AbstractFlow):
                 return None
             return force - self.temperature / std**2 * theta
 
-        blocks = zip(self.force(state, batch), state.params, self.prior_std(), strict=True)
+        blocks = zip(
+            self.force(state, batch), state.params, self.prior_std(), strict=True
+        )
         w, u = (decayed(*block) for block in blocks)
         return Neurons(w, u)  # type: ignore[arg-type]
 
@@ -166,11 +167,6 @@ class ParticleFlow(AbstractFlow):
         if self.block_mib is None:
             return block_size(samples, row, max(_CACHE_BYTES, _LEAST_SAMPLES * row))
         return block_size(samples, row, self.block_mib * 2**20)
-
-
-def _squares(block: Array) -> Array:
-    """|.|^2 neuron by neuron."""
-    return jnp.square(block).reshape(block.shape[0], -1).sum(axis=1)
 
 
 def _coordinates(neurons: Neurons) -> np.ndarray:

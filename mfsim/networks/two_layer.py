@@ -66,9 +66,7 @@ class TwoLayer(AbstractNetwork):
         w, u = params
         return self.alpha / self.width * (self.activation(x @ w.T) @ u)
 
-    def generator(
-        self, params: Neurons, x: Float[Array, "n d"]
-    ) -> Float[Array, "n m"]:
+    def generator(self, params: Neurons, x: Float[Array, "n d"]) -> Float[Array, "n m"]:
         """A F_i at every neuron, F_i = u h(w . x_i).
 
         A = Laplacian - grad V_0 . grad over the blocks that move, the generator of the

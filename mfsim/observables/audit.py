@@ -35,7 +35,7 @@ class Audit(AbstractObservable):
 
     builds_on: ClassVar = (KL,)
 
-    max_points: int = count(20)
+    max_points: int = count(100)
 
     def declare(self, flow, integrator, data):
         need_shadow(self, flow)
@@ -70,7 +70,9 @@ class Audit(AbstractObservable):
         flow, data = look.flow, look.data
         explained = look.read(*self.accounts())
         _, produced = look.read(*look.find(KL).accounts())
-        gained = 0.0 if produced is None else flow.temperature * produced
+        gained = (
+            0.0 if produced is None else jnp.asarray(flow.temperature, float) * produced
+        )
         points = len(explained.outputs)
         outputs = look.once(train_outputs), flow.predict(look.initial, data.x_train)
         risks = [flow.loss(f, data.y_train).mean() for f in outputs]

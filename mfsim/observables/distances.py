@@ -25,7 +25,7 @@ _SLICE_SEED = 0
 
 
 class Wasserstein(AbstractObservable):
-    """Bracket of W2(p_t, p_0): w2_lower, w2, w2_upper, and sliced_w2, with errors.
+    """Bracket of W2(p_t, p_0): w2_lower, w2, w2_upper with errors, and sliced_w2.
 
     w2_upper is the lesser of w2_upper_coupling, the root mean square distance of the
     neurons from their shadow, and w2_upper_talagrand, sigma_max sqrt(2 kl_upper). w2 is
@@ -117,10 +117,16 @@ class Wasserstein(AbstractObservable):
             costs = wasserstein.assignment_costs(a, b)
         else:
             squared, converged = wasserstein.sinkhorn_divergence(a, b)
-            return (math.sqrt(max(squared, 0.0)) if converged else math.nan), math.nan
-        value = math.sqrt(costs.mean())
+            # Its plan has no costs by neuron: those of the coupling spread alike.
+            costs = np.square(a - b).sum(axis=1)
+            costs += (squared if converged else np.nan) - costs.mean()
+        if antithetic:
+            costs = costs.reshape(2, -1).mean(axis=0)
+        value = (
+            math.sqrt(max(costs.mean(), 0.0)) if np.isfinite(costs).all() else np.nan
+        )
         spread = np.std(costs, ddof=1) / math.sqrt(len(costs))
-        return value, spread / (2 * value) if value > 0 else 0.0
+        return value, 0.0 if value == 0 else spread / (2 * value)
 
     def _check_memory(self, width: int) -> None:
         from mfsim.divergences.wasserstein import sinkhorn_bytes

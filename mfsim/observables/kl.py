@@ -133,7 +133,7 @@ class KL(AbstractObservable):
         f = [flow.predict(look.state._replace(params=p), x) for p in populations]
         outputs = (f[0] if len(f) == 1 else f[0] - f[1]).astype(float)
         best = project_outputs(
-            outputs / network.alpha,
+            outputs / jnp.asarray(network.alpha, float),
             nodes,
             check,
             jnp.asarray(network.output_std, float),
@@ -197,10 +197,10 @@ def _from_moments(look: Look) -> Estimate:
 
 
 def _greatest(*bounds: Estimate) -> Estimate:
-    """The greatest bound that was found, and 0, which needs no error."""
-    values = jnp.stack([jnp.nan_to_num(b.value, nan=-jnp.inf) for b in bounds])
+    """The greatest bound that was found, judged less an error; at least 0."""
+    values = jnp.stack([b.value for b in bounds])
     errors = jnp.stack([b.error for b in bounds])
-    best = jnp.argmax(values)
+    best = jnp.argmax(jnp.nan_to_num(values - errors, nan=-jnp.inf))
     is_bound = values[best] > 0
     return Estimate(
         jnp.where(is_bound, values[best], 0.0), jnp.where(is_bound, errors[best], 0.0)

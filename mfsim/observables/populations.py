@@ -23,8 +23,6 @@ def _axes(look: Look) -> Float[Array, "d r"] | None:
     return principal_axes(look.flow, batch, look.flow.network.width)
 
 
-
-
 def need_shadow(observable: AbstractObservable, flow: AbstractFlow) -> None:
     """Refuse a flow without neurons, or neurons without their shadow.
 

@@ -94,6 +94,31 @@ def test_gradient_flow_stops_and_keeps_what_it_conserves(tmp_path: Path) -> None
     assert 0 < change < 2 * step * (risk[0] - risk[-1])
 
 
+@pytest.mark.slow
+def test_noise_moves_the_weights_not_the_law(tmp_path: Path) -> None:
+    folder = run_config(
+        "law_and_weights",
+        tmp_path,
+        "flow.network.width=2048",
+        "sweep.flow.network.alpha=[1.0, 8.0]",
+        "schedule.horizon=2.0",
+        "schedule.saves=5",
+    )
+    last = mfsim.open_sweep(folder).isel(save=-1)
+    # A free neuron moves by sqrt(2 D (1 - e^{-lambda t})), D = 11, lambda t = 0.4; the
+    # force adds a little, 1 % at most at alpha = 8.
+    free = np.sqrt(22 * -np.expm1(-0.4))
+    assert (abs(last.displacement / free - 1) < 0.05).all()
+    assert (last.w2_upper_coupling < 0.3 * last.displacement).all()
+    small, large = (last.sel(alpha=alpha) for alpha in (1.0, 8.0))
+    assert large.w2_upper < 0.7 * small.w2_upper
+    for bound in ("kl", "w2"):
+        width = last[f"{bound}_upper"] - last[f"{bound}_lower"]
+        assert (
+            width > -3 * last[f"{bound}_upper_se"] - 3 * last[f"{bound}_lower_se"]
+        ).all()
+
+
 def gibbs_outputs(x: np.ndarray, y: np.ndarray, temperature: float) -> np.ndarray:
     """Outputs of the stationary law of tanh neurons, alpha = 1, by quadrature.
 

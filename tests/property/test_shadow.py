@@ -53,6 +53,7 @@ def assert_same_bits(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
+@pytest.mark.slow
 @each_kind
 def test_the_law_of_the_shadow_stays_the_prior(kind, key):
     # Of an antithetic pair, one: the first half are independent draws of p_0. One of
@@ -142,6 +143,7 @@ def test_the_shadow_does_not_see_the_data(kind, key):
         assert not np.array_equal(other.state.params.u, one.state.params.u)
 
 
+@pytest.mark.slow
 @each_kind
 @pytest.mark.parametrize(
     ("temperature", "batch_size"), [(0.0, None), (0.3, None), (0.3, 3)]

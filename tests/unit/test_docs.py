@@ -31,7 +31,7 @@ TABLES = {c.__name__: c for c in (Experiment, Schedule, Prepare)} | KINDS
 SMALL = {
     "flow": {
         "kind": "ParticleFlow",
-        "network": {"kind": "TwoLayer", "width": 4},
+        "network": {"kind": "TwoLayer", "width": 8},
         "dataset": {"kind": "TwoClassSphere", "dim": 2, "num_train": 4, "num_test": 4},
     },
     "integrator": {"kind": "NoisyGD", "step": 0.1},

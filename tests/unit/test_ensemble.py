@@ -281,6 +281,7 @@ class Stopper(Progress):
             self.stop.set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("temperature", [0.0, 1e-2])
 def test_accounts_of_the_path_survive_an_interruption(
@@ -302,6 +303,7 @@ def test_accounts_of_the_path_survive_an_interruption(
     assert_equal_to_the_bit(path, tmp_path / "straight.h5")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.0, 1e-2])
 def test_brackets_do_not_depend_on_the_save_cadence(temperature, tmp_path):
     few, many = (
@@ -318,6 +320,7 @@ def test_brackets_do_not_depend_on_the_save_cadence(temperature, tmp_path):
         np.testing.assert_array_equal(few[name], common[name])
 
 
+@pytest.mark.slow
 def test_without_temperature_path_and_energy_are_absent_and_say_why(tmp_path):
     temperatures = 0.0, 1e-2
     points = tuple(
