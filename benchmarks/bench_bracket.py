@@ -3,7 +3,7 @@
     python benchmarks/bench_bracket.py [--quick] [--cpu-time]
 
 One flow, four loops from the same start: without a shadow, with it, with the sums of
-`KL` along the path, and with those of `Audit` as well; ratios are to the first. Then one
+`KL` along the path, with those of `Audit` as well; ratios are to the first. Then one
 save of the whole bracket (KL, Wasserstein, ChiSquare, FreeEnergy), in steps.
 """
 

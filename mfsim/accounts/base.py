@@ -7,7 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from mfsim.flows import AbstractFlow, Rates, State
+from mfsim.flows import Rates, State
 from mfsim.flows.base import Batch
 
 
@@ -24,7 +24,7 @@ class Step(NamedTuple):
         rates: What the same pass over the batch tells.
     """
 
-    flow: AbstractFlow
+    flow: Any
     integrator: Any
     batch: Batch
     index: Int[Array, ""]
@@ -48,7 +48,7 @@ class AbstractAccount(eqx.Module):
 
     @abstractmethod
     def begin(
-        self, flow: AbstractFlow, integrator: Any, batch: Batch, state: State
+        self, flow: Any, integrator: Any, batch: Batch, state: State
     ) -> PyTree:
         """What is kept at step 0."""
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mfsim.accounts.base import AbstractAccount, Step, Sum
-from mfsim.flows import AbstractFlow, State
+from mfsim.flows import State
 from mfsim.flows.base import Batch
 
 
@@ -67,7 +67,7 @@ class PathBalance(AbstractAccount):
     num_points: int = eqx.field(static=True)
 
     def begin(
-        self, flow: AbstractFlow, integrator: Any, batch: Batch, state: State
+        self, flow: Any, integrator: Any, batch: Batch, state: State
     ) -> Kept:
         def rate(shape: tuple[int, ...]) -> Rate:
             zero, many = jnp.zeros((), batch[1].dtype), jnp.zeros(shape, batch[1].dtype)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from mfsim.divergences.gaussian import Pairs
-from mfsim.flows import AbstractFlow, State
+from mfsim.flows import ParticleFlow, State
 from mfsim.flows.base import Batch
 
 _NEURONS = 8
@@ -18,7 +18,7 @@ _ITERATIONS = 4
 
 
 def principal_axes(
-    flow: AbstractFlow, batch: Batch, width: int
+    flow: ParticleFlow, batch: Batch, width: int
 ) -> Float[Array, "d r"] | None:
     """Orthonormal directions of w that the data single out: X^T phi'(0, y), then axes.
 
@@ -42,7 +42,7 @@ def principal_axes(
 
 
 def pairs_of(
-    flow: AbstractFlow, state: State, axes: Float[Array, "d r"] | None = None
+    flow: ParticleFlow, state: State, axes: Float[Array, "d r"] | None = None
 ) -> Pairs:
     """Neurons and shadow as rows (w, u), of w the components along `axes` if given."""
     std: Any = flow.prior_std()
@@ -57,7 +57,7 @@ def pairs_of(
     return Pairs(particles, points(state.shadow), spread, flow.network.antithetic)
 
 
-def moving_coordinates(flow: AbstractFlow, pairs: Pairs) -> Bool[Array, " r"]:
+def moving_coordinates(flow: ParticleFlow, pairs: Pairs) -> Bool[Array, " r"]:
     """Which coordinates of `pairs_of` move."""
     moves = flow.network.trainable_mask(flow.prior_std())
     inputs = [moves.w] * (pairs.particles.shape[1] - 1)

@@ -1,8 +1,8 @@
-"""Functionals of a mean and a covariance that bound divergences from N(0, diag(std^2)).
+"""Functionals of mean and covariance that bound divergences from N(0, diag(std^2)).
 
-Each is exact for Gaussian laws. `estimate` takes them at the shadow-corrected moments of
-particles, with a standard error: the shadow's own moments are known, 0 and diag(std^2),
-and its sampling error is almost that of the particles, so it is subtracted.
+Each is exact for Gaussian laws. `estimate` takes them at shadow-corrected moments, with
+a standard error: the moments of the shadow's law are known, 0 and diag(std^2), and its
+sampling error is almost that of the particles, so it is subtracted.
 """
 
 from collections.abc import Callable
@@ -61,8 +61,8 @@ class Pairs(NamedTuple):
 
     def widened(self) -> "Pairs":
         """The same in the widest precision there is."""
-        arrays = (a.astype(float) for a in self[:3])
-        return Pairs(*arrays, self.antithetic)
+        particles, shadow, std = (a.astype(float) for a in self[:3])
+        return Pairs(particles, shadow, std, self.antithetic)
 
     def moments(self) -> tuple[Float[Array, " r"], Float[Array, "r r"]]:
         """Shadow-corrected mean and covariance: mu - mu_s, C - C_s + diag(std^2).

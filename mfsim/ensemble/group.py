@@ -181,7 +181,7 @@ class Group:
                 self._diverge(member, step)
                 continue
             with self._timed("measuring"):
-                row = member.finish_row(jax.tree.map(lambda a: a[j], measured.found))
+                row = member.finish_row(_member(measured.found, j))
             row["stable_step"] = np.asarray(measured.stable_step[j])
             with self._timed("writing"):
                 member.record(step, row, risk, self._fetch(j))
@@ -196,7 +196,7 @@ class Group:
 
     def _fetch(self, j: int) -> Callable[[], PyTree]:
         """Fetches a member's state and memory; the whole group's only once a chunk."""
-        return lambda: jax.tree.map(lambda a: a[j], self._on_host())
+        return lambda: _member(self._on_host(), j)
 
     def _on_host(self) -> PyTree:
         if self._host is None:
@@ -238,6 +238,11 @@ def _start(member: Member) -> Any:
     return experiment.flow.init(
         experiment.key("init"), dim, jnp.dtype(experiment.dtype)
     )
+
+
+def _member(tree: PyTree, j: int) -> Any:
+    """One member's rows of arrays with a leading member axis."""
+    return jax.tree.map(lambda a: a[j], tree)
 
 
 def _saved(carry: Carry) -> tuple[PyTree, ...]:

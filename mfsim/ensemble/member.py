@@ -233,7 +233,7 @@ class Member:
         self.status, self.message = status, message
 
     def _report(self) -> None:
-        """Warn of what the observables complain about, and of values that were missing."""
+        """Warn of what the observables complain about and of values not had."""
         for observable in self.experiment.observables:
             if text := observable.complain(self.row):
                 self._recorder.warn(text)

@@ -1,7 +1,8 @@
 """Whether a run obeys the identities that its flow implies."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -48,15 +49,15 @@ class Audit(AbstractObservable):
             "audit_outputs": Series(
                 "output",
                 "|df|",
-                f"Root mean square change of {points} training outputs that their rates "
-                "leave over.",
+                f"Root mean square change of {points} training outputs that their "
+                "rates leave over.",
             ),
             "audit_outputs_size": Series(
                 "output", "sd|df|", "Expected size of audit_outputs."
             ),
             "audit_passed": Series("1", "-", "1 within three expected sizes, else 0."),
         }
-        network = flow.network
+        network: Any = flow.network
         if not takes_all(integrator):
             why = "the steps see batches, whose force is not that of the training risk"
             return dict.fromkeys(declared, why)
@@ -70,22 +71,23 @@ class Audit(AbstractObservable):
         flow, data = look.flow, look.data
         explained = look.read(*self.accounts())
         _, produced = look.read(*look.find(KL).accounts())
-        gained = (
-            0.0 if produced is None else jnp.asarray(flow.temperature, float) * produced
-        )
+        temperature = jnp.asarray(flow.temperature, float)
+        gained = 0.0 if produced is None else temperature * produced
         points = len(explained.outputs)
         outputs = look.once(train_outputs), flow.predict(look.initial, data.x_train)
-        risks = [flow.loss(f, data.y_train).mean() for f in outputs]
-        now, start = (f[:points] for f in outputs)
-        rounding = _ROUNDING * jnp.finfo(now.dtype).eps
-        found = {
-            "audit_risk": risks[0] - risks[1] - explained.risk - gained,
-            "audit_risk_size": explained.risk_size + rounding * risks[1],
-            "audit_outputs": _rms(now - start - explained.outputs),
-            "audit_outputs_size": _rms(explained.outputs_size)
-            + rounding * (_rms(now) + _rms(data.y_train)),
+        rounding = _ROUNDING * float(jnp.finfo(outputs[0].dtype).eps)
+        now, start = (f.astype(float) for f in outputs)
+        y = data.y_train.astype(float)
+        risk, first = (flow.loss(f, y).mean() for f in (now, start))
+        explained = jax.tree.map(lambda a: a.astype(float), explained)
+        change = (now - start)[:points] - explained.outputs
+        size = _rms(explained.outputs_size) + rounding * (_rms(now) + _rms(y))
+        return {
+            "audit_risk": risk - first - explained.risk - gained,
+            "audit_risk_size": explained.risk_size + rounding * first,
+            "audit_outputs": _rms(change),
+            "audit_outputs_size": size,
         }
-        return {name: value.astype(float) for name, value in found.items()}
 
     def finish(self, flow, found):
         passed = all(

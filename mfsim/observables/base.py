@@ -24,7 +24,7 @@ class AbstractObservable(Component):
 
     @abstractmethod
     def declare(
-        self, flow: AbstractFlow, integrator: Any, data: Data
+        self, flow: Any, integrator: Any, data: Data
     ) -> dict[str, Series | str]:
         """Each series by name, or the reason why it cannot be had here.
 
@@ -36,9 +36,7 @@ class AbstractObservable(Component):
     def measure(self, look: "Look") -> dict[str, Array]:
         """The declared series, or what `finish` makes them of."""
 
-    def finish(
-        self, flow: AbstractFlow, found: dict[str, np.ndarray]
-    ) -> dict[str, Any]:
+    def finish(self, flow: Any, found: dict[str, np.ndarray]) -> dict[str, Any]:
         """The series of what was measured: the work of libraries on the host."""
         return found
 
@@ -76,7 +74,8 @@ class Look:
         ledger: tuple[PyTree, ...] = (),
         observables: tuple[AbstractObservable, ...] = (),
     ):
-        self.flow, self.integrator, self.data = flow, integrator, data
+        self.flow: Any = flow
+        self.integrator, self.data = integrator, data
         self.state, self.initial, self.step = state, initial, step
         self._ledger, self._observables = ledger, observables
         self._found: dict[Any, Any] = {}
@@ -117,7 +116,7 @@ def _now(look: Look) -> Step:
 
 
 def train_outputs(look: Look) -> Float[Array, " n"]:
-    """f on the training points."""
+    """The outputs on the training points."""
     return look.flow.predict(look.state, look.data.x_train)
 
 

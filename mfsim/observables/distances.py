@@ -12,7 +12,7 @@ from mfsim.component import count, real, static
 from mfsim.divergences import gaussian
 from mfsim.divergences.gaussian import Estimate, Pairs, standard_error
 from mfsim.divergences.mmd import mmd_terms
-from mfsim.observables.base import AbstractObservable, Look, with_error
+from mfsim.observables.base import AbstractObservable, with_error
 from mfsim.observables.kl import KL, absent_bounds, flatten
 from mfsim.observables.populations import all_pairs, few_pairs, need_shadow
 from mfsim.series import Series
@@ -62,7 +62,7 @@ class Wasserstein(AbstractObservable):
                 "w2_upper": ("W2^+", f"Upper bound on {law}, the lesser of two."),
                 "w2_upper_coupling": (
                     "d(theta, shadow)",
-                    f"Root mean square distance of the neurons from their shadow{what}.",
+                    f"Root mean square distance from the shadow{what}.",
                 ),
             }
             for name, (symbol, text) in texts.items():
@@ -122,11 +122,10 @@ class Wasserstein(AbstractObservable):
             costs += (squared if converged else np.nan) - costs.mean()
         if antithetic:
             costs = costs.reshape(2, -1).mean(axis=0)
-        value = (
-            math.sqrt(max(costs.mean(), 0.0)) if np.isfinite(costs).all() else np.nan
-        )
-        spread = np.std(costs, ddof=1) / math.sqrt(len(costs))
-        return value, 0.0 if value == 0 else spread / (2 * value)
+        # A Sinkhorn divergence may be below zero by rounding; NaN stays NaN.
+        value = float(np.sqrt(np.maximum(costs.mean(), 0.0)))
+        error = float(np.std(costs, ddof=1)) / math.sqrt(len(costs))
+        return value, 0.0 if value == 0 else error / (2 * value)
 
     def _check_memory(self, width: int) -> None:
         from mfsim.divergences.wasserstein import sinkhorn_bytes

@@ -33,7 +33,8 @@ class KernelDrift(AbstractObservable):
 
     def declare(self, flow, integrator, data):
         points = min(self.max_points, len(data.y_train))
-        what = "that of the shadow" if flow.shadow else "that at the start"
+        has_shadow = getattr(flow, "shadow", False)
+        what = "that of the shadow" if has_shadow else "that at the start"
         where = f"{what}, on {points} training points"
         return {
             "kernel_drift": Series(

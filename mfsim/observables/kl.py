@@ -13,7 +13,7 @@ from mfsim.component import count
 from mfsim.divergences import gaussian
 from mfsim.divergences.gaussian import Estimate, standard_error
 from mfsim.divergences.partition import Nodes, prior_nodes, project_outputs
-from mfsim.flows import AbstractFlow
+from mfsim.flows import ParticleFlow
 from mfsim.observables.base import AbstractObservable, Look, with_error
 from mfsim.observables.populations import all_pairs, few_pairs, need_shadow
 from mfsim.series import Series
@@ -155,7 +155,7 @@ class KL(AbstractObservable):
         own, against = (standard_error(a, antithetic) for a in (now, now - free))
         return jnp.minimum(own, against)
 
-    def _nodes(self, flow: AbstractFlow, x: Array, seed: int) -> Nodes:
+    def _nodes(self, flow: ParticleFlow, x: Array, seed: int) -> Nodes:
         std = jnp.asarray(flow.network.input_std, float)
         return prior_nodes(
             flow.network.activation,
@@ -166,7 +166,7 @@ class KL(AbstractObservable):
         )
 
 
-def absent_bounds(flow: AbstractFlow, integrator: Any) -> dict[str, str]:
+def absent_bounds(flow: ParticleFlow, integrator: Any) -> dict[str, str]:
     """The upper bounds that cannot be had, and why."""
     network, is_cold = flow.network, flow.temperature == 0
     batches = "the steps see batches, whose force is not that of the training risk"

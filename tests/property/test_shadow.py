@@ -162,7 +162,7 @@ def test_cuts_into_calls_change_no_bit_of_the_accounts(
         )
     )
     whole = go(start, 11)
-    assert any(np.any(leaf != 0) for leaf in jax.tree.leaves(whole.ledger.parts))
+    assert any(np.any(leaf != 0) for leaf in jax.tree.leaves(whole.ledger))
     for cuts in [(4, 7), (1, 2, 8), (0, 5, 6), (1,) * 11]:
         carry = start
         for steps in cuts:
