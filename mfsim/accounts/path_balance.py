@@ -19,18 +19,23 @@ from mfsim.accounts.base import AbstractAccount, Step, Sum
 from mfsim.flows import State
 from mfsim.flows.base import Batch
 
+_RISK_SHARE = 0.1
+"""Of what the force took from the risk; steps of a quarter of the limit leave 25 %."""
+_OUTPUT_SHARE = 1 / 6
+"""Of the first-order effect of a step on the outputs, which the sums allow for."""
+
 
 class Rate(NamedTuple):
     """Rates of the risk and of some outputs, and of the variance of their noise.
 
-    `bend` is what a step adds to the risk in second order, (eta/2) E_S[phi'' f'^2].
+    `work` is E|b|^2, what the force alone takes from the risk.
     """
 
     risk: Float[Array, ""]
     risk_variance: Float[Array, ""]
     outputs: Float[Array, " a"]
     outputs_variance: Float[Array, " a"]
-    bend: Float[Array, ""]
+    work: Float[Array, ""]
 
 
 class Kept(NamedTuple):
@@ -45,9 +50,9 @@ class Balance(NamedTuple):
 
     Attributes:
         risk: Change of the risk that the rates explain, but for lambda S.
-        risk_size: Standard deviation of its noise, and a share of what the step does.
+        risk_size: Standard deviation of its noise, and a tenth of what the force took.
         outputs: The same of each output.
-        outputs_size: Likewise.
+        outputs_size: Likewise, with a share of what one step does to it.
     """
 
     risk: Float[Array, ""]
@@ -60,8 +65,8 @@ class PathBalance(AbstractAccount):
     """Integrates the rates of the risk and of the outputs on the first training points.
 
     Fields:
-        num_points: How many points. Means over them stand for those over all points in
-            the two terms of the risk that are small, of second order in step and noise.
+        num_points: How many points. The mean of H_ii over them stands for that over
+            all points in the Ito term of the risk.
     """
 
     num_points: int = eqx.field(static=True)
@@ -86,23 +91,23 @@ class PathBalance(AbstractAccount):
         return Kept(first, sums)
 
     def read(self, kept: Kept, now: Step) -> Balance:
-        """Integrals so far, and how far noise and step may take them off.
+        """Integrals so far, and how far noise and a good step may take them off.
 
         The sums take each rate at the beginning of its step: of the outputs this is
-        right to first order, as the force is frozen over a step. What the outputs'
-        change adds to the risk in second order, `bend`, is summed by itself.
+        right to first order, as the force is frozen over a step. Of the risk it leaves
+        (eta/2) E_S[phi'' f'^2] a unit of time, the larger the longer the step.
         """
         rate = self._rate(now)
-        risk, risk_variance, outputs, outputs_variance, bend = (
+        risk, risk_variance, outputs, outputs_variance, work = (
             s.value for s in kept.sums
         )
         shift = now.integrator.step / 2 * jnp.abs(rate.outputs - kept.first.outputs)
         shift = jnp.where(now.index > 0, shift, 0.0).astype(outputs.dtype)
         return Balance(
-            risk + bend,
-            jnp.sqrt(risk_variance) + bend / 6,
+            risk,
+            jnp.sqrt(risk_variance) + _RISK_SHARE * work,
             outputs,
-            jnp.sqrt(outputs_variance) + shift / 6,
+            jnp.sqrt(outputs_variance) + _OUTPUT_SHARE * shift,
         )
 
     def _rate(self, step: Step) -> Rate:
@@ -111,16 +116,14 @@ class PathBalance(AbstractAccount):
         drift, diagonal, generated = _at_points(step, x)
         noise = flow.temperature * network.alpha**2 / network.width
         forces = [force for force in step.force if force is not None]
-        work = sum(jnp.square(force).sum() / len(force) for force in forces)
+        work: Any = sum(jnp.square(force).sum() / len(force) for force in forces)
         curvature = flow.loss.curvature(flow.predict(step.state, x), y)
-        outputs = drift + network.alpha * flow.temperature * generated
-        half = 0.5 * step.integrator.step
         return Rate(
             -work + noise * (curvature * diagonal).mean(),
             2 * flow.temperature / network.width * work,
-            outputs,
+            drift + network.alpha * flow.temperature * generated,
             2 * noise * diagonal,
-            half * (curvature * jnp.square(outputs)).mean(),
+            work,
         )
 
 
