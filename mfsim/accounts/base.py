@@ -32,11 +32,6 @@ class Step(NamedTuple):
     force: PyTree
     rates: Rates
 
-    @property
-    def is_full(self) -> bool:
-        """Whether every step sees all the training points."""
-        return takes_all(self.integrator)
-
 
 def takes_all(integrator: Any) -> bool:
     """Whether every step of an integrator sees all the training points."""
@@ -47,9 +42,7 @@ class AbstractAccount(eqx.Module):
     """Sums along the path that do not depend on when rows are saved."""
 
     @abstractmethod
-    def begin(
-        self, flow: Any, integrator: Any, batch: Batch, state: State
-    ) -> PyTree:
+    def begin(self, flow: Any, integrator: Any, batch: Batch, state: State) -> PyTree:
         """What is kept at step 0."""
 
     @abstractmethod
@@ -94,3 +87,8 @@ class Sum(NamedTuple):
     def value(self) -> Float[Array, "..."]:
         """The sum so far."""
         return self.total + self.lost
+
+    @property
+    def wide(self) -> Float[Array, "..."]:
+        """The sum so far in double precision, where there is one."""
+        return self.total.astype(float) + self.lost.astype(float)

@@ -17,8 +17,13 @@ from jaxtyping import Array, Float, Int
 
 from mfsim.accounts.base import AbstractAccount, Step, Sum, takes_all
 from mfsim.accounts.population import moving_coordinates, pairs_of, principal_axes
-from mfsim.divergences.gaussian import Estimate, affine_fisher, standard_error
-from mfsim.flows import AbstractFlow, State
+from mfsim.divergences.gaussian import (
+    Estimate,
+    Functional,
+    affine_fisher,
+    standard_error,
+)
+from mfsim.flows import State
 from mfsim.flows.base import Batch
 
 _SHARE = 0.1
@@ -27,8 +32,8 @@ _ACTIVATION, _GENERATOR = 20, 200
 """Multiplications that h and h' of a step, and A F of a look, are worth; measured."""
 _OVERHEAD = 2_000_000
 """Multiplications that the small matrices of a look are worth."""
-_PER_TIME = 20
-"""Looks while time goes from t to 2t, as long as they are not too many."""
+_EARLY = 20
+"""Looks are at most a twentieth of the steps done apart."""
 
 
 class Bound(NamedTuple):
@@ -38,12 +43,13 @@ class Bound(NamedTuple):
     influence: Sum
 
     def add(self, term: Array, influence: Array) -> "Bound":
+        """The bound with one more term, and what each neuron adds to that."""
         return Bound(self.value.add(term), self.influence.add(influence))
 
     def estimate(self, antithetic: bool) -> Estimate:
         """The bound with its standard error."""
-        error = standard_error(_wide(self.influence.value), antithetic)
-        return Estimate(_wide(self.value.value), error)
+        error = standard_error(self.influence.wide, antithetic)
+        return Estimate(self.value.wide, error)
 
 
 class Production(NamedTuple):
@@ -79,8 +85,8 @@ class Kept(NamedTuple):
         production: The bound of production; None without h'' or with batches.
         fisher: None without noise, as all below, or without production.
         path: The bound of the path.
-        reached: Least of lambda kl_upper(s) + L(s) over looks at times s, and the
-            standard error of kl_upper there.
+        reached: Least of lambda kl_upper(s) + L(s) over looks at times s, and lambda
+            times the standard error of kl_upper there; None with batches.
     """
 
     axes: Float[Array, "d r"] | None
@@ -107,7 +113,7 @@ class Bounds(NamedTuple):
         """The least of them, judged with an error added, as noise favours the noisy."""
         values = jnp.stack([bound.value for bound in self])
         errors = jnp.stack([bound.error for bound in self])
-        chosen = jnp.argmin(values + jnp.nan_to_num(errors))
+        chosen = jnp.argmin(values + jnp.nan_to_num(errors, nan=0.0))
         return Estimate(values[chosen], errors[chosen])
 
 
@@ -126,9 +132,7 @@ class EntropyBalance(AbstractAccount):
 
     fisher_every: int | None = eqx.field(static=True, default=None)
 
-    def begin(
-        self, flow: Any, integrator: Any, batch: Batch, state: State
-    ) -> Kept:
+    def begin(self, flow: Any, integrator: Any, batch: Batch, state: State) -> Kept:
         u = state.params.u
         one, many = Sum.zeros((), u.dtype), Sum.zeros(u.shape, u.dtype)
         samples, bound = Sum.zeros(batch[1].shape, u.dtype), Bound(one, many)
@@ -136,12 +140,14 @@ class EntropyBalance(AbstractAccount):
         can_produce = jax.eval_shape(flow.generate, state, *batch) is not None
         if can_produce and takes_all(integrator):
             production = Production(samples, samples, samples.total, one, bound)
-        if _is_cold(flow):
+        if flow.is_cold:
             return Kept(None, production, None, None, None)
         if production is not None:
             axes = principal_axes(flow, batch, len(u))
             fisher = Fisher(one.total, many.total)
-        reached = Estimate(one.total + jnp.inf, one.total)
+        zero = jnp.zeros((), float)
+        # Steps on batches are no descent of Q.
+        reached = Estimate(zero + jnp.inf, zero) if takes_all(integrator) else None
         return Kept(axes, production, fisher, bound, reached)
 
     def add(self, kept: Kept, step: Step) -> Kept:
@@ -169,10 +175,10 @@ class EntropyBalance(AbstractAccount):
         production, path, energy, produced = none, none, none, None
         if kept.production is not None:
             production = kept.production.bound.estimate(antithetic)
-            produced = _wide(kept.production.total.value)
+            produced = kept.production.total.wide
         if kept.path is not None:
             path = kept.path.estimate(antithetic)
-        if kept.reached is not None and now.is_full:
+        if kept.reached is not None:
             energy = _energy(kept.reached, now)
         return Bounds(production, path, energy), produced
 
@@ -187,8 +193,8 @@ class EntropyBalance(AbstractAccount):
         look = samples * width * (dim + _GENERATOR) + (2 * size**2 + project) * width
         steps = _SHARE * samples * width * (2 * dim + _ACTIVATION)
         # Powers of two, so that every look of a wider spacing is one of a narrower.
-        most = max(1, math.ceil((look + _OVERHEAD) / steps)).bit_length()
-        grown = [jnp.where(index >= _PER_TIME * 2**i, 2**i, 1) for i in range(most + 1)]
+        most = (max(1, math.ceil((look + _OVERHEAD) / steps)) - 1).bit_length()
+        grown = [jnp.where(index >= _EARLY * 2**i, 2**i, 1) for i in range(most + 1)]
         return jnp.max(jnp.stack(grown)).astype(index.dtype)
 
     def _look(self, kept: Kept, step: Step) -> Kept:
@@ -250,29 +256,33 @@ def _least(
 
 
 def _reach(kept: Kept, before: Estimate, step: Step) -> Estimate:
-    """The least of lambda kl_upper + L so far."""
+    """The least of lambda kl_upper + L so far.
+
+    Judged with an error added: the lowest excursion of a noisy sum is no bound.
+    """
+    antithetic, temperature = step.flow.network.antithetic, _wide(step.flow.temperature)
     production = None if kept.production is None else kept.production.bound
     bounds = [bound for bound in (kept.path, production) if bound is not None]
-    values = jnp.stack([bound.value.value for bound in bounds])
-    best = jnp.argmin(values)
-    influence = jnp.stack([bound.influence.value for bound in bounds])[best]
-    error = standard_error(influence, step.flow.network.antithetic)
-    now = step.flow.temperature * values[best] + step.rates.risk
-    is_less = now < before.value
-    now = Estimate(now.astype(error.dtype), error)
+    found = [bound.estimate(antithetic) for bound in bounds]
+    values, errors = (jnp.stack(each) for each in zip(*found, strict=True))
+    best = jnp.argmin(values + errors)
+    energy = temperature * values[best] + step.rates.risk
+    now = Estimate(energy, temperature * errors[best])
+    is_less = now.value + now.error < before.value + before.error
     return jax.tree.map(lambda a, b: jnp.where(is_less, a, b), now, before)
 
 
 def _energy(reached: Estimate, now: Step) -> Estimate:
-    """From the decrease of Q; the risk of m neurons holds lambda n/2m of noise."""
-    fallen = _wide(reached.value - now.rates.risk) / _wide(now.flow.temperature)
-    noise = len(now.batch[1]) / (2 * now.flow.network.width)
-    return Estimate(fallen + noise, _wide(reached.error))
+    """From the decrease of Q; the risk of m neurons holds lambda n/2m of noise.
 
-
-def _is_cold(flow: AbstractFlow) -> bool:
-    """Whether there is no noise; members of a group all have some, or none."""
-    return isinstance(flow.temperature, float) and flow.temperature == 0
+    The noise of n modes, of chi^2 type, has mean n/2m and deviation (n/2)^1/2/m.
+    """
+    temperature, width = _wide(now.flow.temperature), now.flow.network.width
+    samples = len(now.batch[1])
+    fallen = (reached.value - now.rates.risk) / temperature
+    noise = math.sqrt(samples / 2) / width
+    error = jnp.hypot(reached.error / temperature, jnp.asarray(noise, float))
+    return Estimate(fallen + samples / (2 * width), error)
 
 
 def _wide(value: Any) -> Array:
@@ -305,12 +315,24 @@ def _path_term(step: Step, *, by_neuron: bool = False) -> Array:
 
 
 def _fisher(step: Step, axes: Array | None) -> Fisher:
-    """I_psi at the shadow-corrected moments."""
+    """I_psi of the neurons less that of their shadow, whose true value is zero.
+
+    Each is D(D + 2)/m too high, as psi is fitted to the sample that it is tried on.
+    """
     pairs = pairs_of(step.flow, step.state, axes)
     moves = moving_coordinates(step.flow, pairs)
     functional = affine_fisher(_wide(pairs.std), moves)
-    moments = tuple(map(_wide, pairs.moments()))
+    both = [_of_sample(functional, a) for a in (pairs.particles, pairs.shadow)]
+    return jax.tree.map(jnp.subtract, *both)
+
+
+def _of_sample(functional: Functional, points: Array) -> Fisher:
+    """A functional of the moments of a sample, and what each point adds to it."""
+    mean = points.mean(axis=0)
+    centred = points - mean[None, :]
+    moments = _wide(mean), _wide(centred.T @ centred / len(points))
     value, gradient = jax.value_and_grad(functional, argnums=(0, 1))(*moments)
-    dtype = pairs.particles.dtype
-    influence = pairs.influence(jax.tree.map(lambda a: a.astype(dtype), gradient))
-    return Fisher(value.astype(dtype), influence)
+    in_mean, in_covariance = (a.astype(points.dtype) for a in gradient)
+    quadratic = ((centred @ in_covariance) * centred).sum(axis=1)
+    influence = centred @ in_mean + quadratic - quadratic.mean()
+    return Fisher(value.astype(points.dtype), influence)

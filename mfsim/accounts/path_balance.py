@@ -11,38 +11,32 @@ Derivation: docs/numerics.md, "Audit".
 from typing import Any, NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mfsim.accounts.base import AbstractAccount, Step, Sum
+from mfsim.blocks import block_size, map_blocks
 from mfsim.flows import State
 from mfsim.flows.base import Batch
 
-_RISK_SHARE = 0.1
-"""Of what the force took from the risk; steps of a quarter of the limit leave 25 %."""
-_OUTPUT_SHARE = 1 / 6
-"""Of the first-order effect of a step on the outputs, which the sums allow for."""
+_BLOCK_BYTES = 2**23
+_SHARE = 0.1
+"""Of what the force did: a good step leaves it over, three times it are a fault."""
 
 
 class Rate(NamedTuple):
-    """Rates of the risk and of some outputs, and of the variance of their noise.
+    """Of the risk and of some outputs, rates and those of the variance of their noise.
 
-    `work` is E|b|^2, what the force alone takes from the risk.
+    `work` is E|b|^2, what the force alone takes from the risk, `drift` the size of what
+    it does to the outputs.
     """
 
-    risk: Float[Array, ""]
-    risk_variance: Float[Array, ""]
-    outputs: Float[Array, " a"]
-    outputs_variance: Float[Array, " a"]
-    work: Float[Array, ""]
-
-
-class Kept(NamedTuple):
-    """Rates at the start, and all rates integrated since."""
-
-    first: Rate
-    sums: Any
+    risk: Any
+    risk_variance: Any
+    outputs: Any
+    outputs_variance: Any
+    work: Any
+    drift: Any
 
 
 class Balance(NamedTuple):
@@ -52,7 +46,7 @@ class Balance(NamedTuple):
         risk: Change of the risk that the rates explain, but for lambda S.
         risk_size: Standard deviation of its noise, and a tenth of what the force took.
         outputs: The same of each output.
-        outputs_size: Likewise, with a share of what one step does to it.
+        outputs_size: Likewise.
     """
 
     risk: Float[Array, ""]
@@ -71,43 +65,29 @@ class PathBalance(AbstractAccount):
 
     num_points: int = eqx.field(static=True)
 
-    def begin(
-        self, flow: Any, integrator: Any, batch: Batch, state: State
-    ) -> Kept:
-        def rate(shape: tuple[int, ...]) -> Rate:
-            zero, many = jnp.zeros((), batch[1].dtype), jnp.zeros(shape, batch[1].dtype)
-            return Rate(zero, zero, many, many, zero)
+    def begin(self, flow: Any, integrator: Any, batch: Batch, state: State) -> Rate:
+        labels = batch[1][: getattr(integrator, "batch_size", None)]
+        labels = labels[: self.num_points]
+        one, many = (Sum.zeros(shape, labels.dtype) for shape in ((), labels.shape))
+        return Rate(one, one, many, many, one, many)
 
-        first = rate(batch[1][: self.num_points].shape)
-        return Kept(first, jax.tree.map(lambda a: Sum.zeros(a.shape, a.dtype), first))
+    def add(self, kept: Rate, step: Step) -> Rate:
+        dt, rate = step.integrator.step, self._rate(step)
+        return Rate(*(s.add(dt * r) for s, r in zip(kept, rate, strict=True)))
 
-    def add(self, kept: Kept, step: Step) -> Kept:
-        rate = self._rate(step)
-        dt = step.integrator.step
-        sums = Rate(*(s.add(dt * r) for s, r in zip(kept.sums, rate, strict=True)))
-        first = jax.tree.map(
-            lambda a, b: jnp.where(step.index == 0, a, b), rate, kept.first
-        )
-        return Kept(first, sums)
-
-    def read(self, kept: Kept, now: Step) -> Balance:
+    def read(self, kept: Rate, now: Step) -> Balance:
         """Integrals so far, and how far noise and a good step may take them off.
 
-        The sums take each rate at the beginning of its step: of the outputs this is
-        right to first order, as the force is frozen over a step. Of the risk it leaves
-        (eta/2) E_S[phi'' f'^2] a unit of time, the larger the longer the step.
+        The sums take each rate at the beginning of its step, which leaves terms of
+        first order in the step, such as (eta/2) E_S[phi'' f'^2] a unit of time of the
+        risk: the larger the longer the step.
         """
-        rate = self._rate(now)
-        risk, risk_variance, outputs, outputs_variance, work = (
-            s.value for s in kept.sums
-        )
-        shift = now.integrator.step / 2 * jnp.abs(rate.outputs - kept.first.outputs)
-        shift = jnp.where(now.index > 0, shift, 0.0).astype(outputs.dtype)
+        sums = Rate(*(s.wide for s in kept))
         return Balance(
-            risk,
-            jnp.sqrt(risk_variance) + _RISK_SHARE * work,
-            outputs,
-            jnp.sqrt(outputs_variance) + _OUTPUT_SHARE * shift,
+            sums.risk,
+            jnp.sqrt(sums.risk_variance) + _SHARE * sums.work,
+            sums.outputs,
+            jnp.sqrt(sums.outputs_variance) + _SHARE * sums.drift,
         )
 
     def _rate(self, step: Step) -> Rate:
@@ -124,27 +104,30 @@ class PathBalance(AbstractAccount):
             drift + network.alpha * flow.temperature * generated,
             2 * noise * diagonal,
             work,
+            jnp.abs(drift),
         )
 
 
 def _at_points(step: Step, x: Array) -> tuple[Array, Array, Array]:
-    """E[b . grad alpha F], H_ii and E[A F] at some points."""
+    """E[b . grad alpha F], H_ii and E[A F] at some points, in blocks of them."""
     network, (w, u) = step.flow.network, step.state.params
-    std, moves = network.prior_std(), network.trainable_mask(step.state.params)
-    activation = network.activation
-    z = x @ w.T
-    h, slope = activation.value_and_derivative(z)
-    size = jnp.square(x).sum(axis=1)
-    drift = jnp.zeros_like(z)
-    diagonal, generated = jnp.zeros_like(size), jnp.zeros_like(z)
-    if moves.w:
-        drift += (x @ step.force.w.T) * slope * u[None, :]
-        diagonal += size * (jnp.square(slope) @ jnp.square(u)) / len(u)
-        generated -= z * slope / std.w**2
-        if activation.smooth:
-            generated += size[:, None] * activation.second_derivative(z)
-    if moves.u:
-        drift += h * step.force.u[None, :]
-        diagonal += jnp.square(h).mean(axis=1)
-        generated -= h / std.u**2
-    return network.alpha * drift.mean(axis=1), diagonal, generated @ u / len(u)
+    moves = network.trainable_mask(step.state.params)
+
+    def of_block(x: Array) -> tuple[Array, Array, Array]:
+        h, slope = network.activation.value_and_derivative(x @ w.T)
+        drift, diagonal = jnp.zeros_like(h), jnp.zeros_like(h[:, 0])
+        if moves.w:
+            drift += (x @ step.force.w.T) * slope * u[None, :]
+            size = jnp.square(x).sum(axis=1)
+            diagonal += size * (jnp.square(slope) @ jnp.square(u)) / len(u)
+        if moves.u:
+            drift += h * step.force.u[None, :]
+            diagonal += jnp.square(h).mean(axis=1)
+        # Without noise it is not needed, nor can it be had of every activation.
+        generated = jnp.zeros_like(diagonal)
+        if not step.flow.is_cold:
+            generated = network.generator(step.state.params, x).mean(axis=1)
+        return network.alpha * drift.mean(axis=1), diagonal, generated
+
+    block = block_size(len(x), 8 * len(u), _BLOCK_BYTES)
+    return map_blocks(of_block, (x,), block)

@@ -179,10 +179,9 @@ def affine_fisher(std: Float[Array, " r"], moves: Bool[Array, " r"]) -> Function
 
     def fisher(mean: Array, covariance: Array) -> Array:
         eye = jnp.eye(len(std), dtype=covariance.dtype)
-        factor = jnp.linalg.cholesky(covariance)
-        positive = jax.lax.stop_gradient(jnp.isfinite(factor).all())
+        positive = jax.lax.stop_gradient(is_positive(covariance))
         safe = jnp.where(positive, covariance, eye)
-        factor = jnp.where(positive, factor, eye)
+        factor = jnp.linalg.cholesky(safe)
         precision = jax.scipy.linalg.cho_solve((factor, True), eye)
         scale = jnp.square(std)
         spread = jnp.diag(safe) + jnp.square(mean)

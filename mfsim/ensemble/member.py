@@ -96,6 +96,9 @@ class Member:
             if rows.sizes["step"]:
                 last = rows.isel(step=-1)
                 self.row = {str(name): a.values for name, a in last.items()}
+                for name, array in rows.items():
+                    holes = np.isnan(array.values.reshape(len(array), -1))
+                    self._missing[str(name)] = int(holes.any(axis=1).sum())
             return
         series = {k: v for k, v in self.declared.items() if isinstance(v, Series)}
         absent = {k: v for k, v in self.declared.items() if isinstance(v, str)}
@@ -228,7 +231,8 @@ class Member:
         self, status: str, timing: Mapping[str, float], message: str = ""
     ) -> None:
         """End the run: status, timing and message go into the file, which closes."""
-        self._report()
+        if status != "interrupted":
+            self._report()
         self._recorder.finish(status, timing, message)
         self.status, self.message = status, message
 
@@ -237,7 +241,7 @@ class Member:
         for observable in self.experiment.observables:
             if text := observable.complain(self.row):
                 self._recorder.warn(text)
-        for name, rows in sorted(self._missing.items()):
+        for name, rows in sorted((+self._missing).items()):
             self._recorder.warn(f"{name} could not be had at {rows} saves: it is NaN.")
 
     def fail(self, message: str) -> None:

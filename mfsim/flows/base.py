@@ -82,6 +82,11 @@ class AbstractFlow(Component):
         """The force and the decay towards the prior; `None` where frozen."""
 
     @property
+    def is_cold(self) -> bool:
+        """Whether there is no noise; members of a group all have some, or none."""
+        return isinstance(self.temperature, float) and self.temperature == 0
+
+    @property
     @abstractmethod
     def noise_scale(self) -> Any:
         """The diffusion coefficient sqrt(2 temperature), per sqrt(time)."""

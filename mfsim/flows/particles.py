@@ -63,7 +63,9 @@ class ParticleFlow(AbstractFlow):
 
     def force_and_rates(self, state: State, batch: Batch) -> tuple[Neurons, Rates]:
         def watch(_: Neurons, f: Array, x: Array, y: Array) -> tuple[Array, Array]:
-            return self.loss(f, y).sum(), self.loss.derivative(f, y)
+            # What remains of a risk after a fall is a small difference.
+            wide = self.loss(f.astype(float), y.astype(float))
+            return wide.sum(), self.loss.derivative(f, y)
 
         force, (risk, slopes) = self._force(state, batch, watch)
         return force, Rates(slopes, risk / batch[1].shape[0])

@@ -204,7 +204,7 @@ def free_change(theta: Array, noise: Any, step: Any, temperature: Any, std: Any)
 
 def _follow(flow: AbstractFlow, stepper: Any, shadow: PyTree, noise: PyTree) -> PyTree:
     """The shadow after one step with the noise of the parameters and no force."""
-    if shadow is None or _is_cold(flow):
+    if shadow is None or flow.is_cold:
         return shadow
     moving, frozen, std = _partition(flow, shadow)
 
@@ -220,16 +220,11 @@ def _partition(flow: AbstractFlow, params: PyTree) -> tuple[PyTree, PyTree, PyTr
     return *eqx.partition(params, mask), eqx.partition(flow.prior_std(), mask)[0]
 
 
-def _is_cold(flow: AbstractFlow) -> bool:
-    """Whether there is no noise in any member."""
-    return isinstance(flow.temperature, float) and flow.temperature == 0
-
-
 def _draw(flow: AbstractFlow, params: PyTree, key: Array, k: Array) -> PyTree:
     """Standard normals for the blocks that move; exact zeros where temperature is 0."""
     moving, _, _ = _partition(flow, params)
     leaves, tree = jax.tree.flatten(moving)
-    if _is_cold(flow):
+    if flow.is_cold:
         return tree.unflatten([0.0] * len(leaves))
     keys = [jax.random.fold_in(key, i) for i in range(len(leaves))]
     return tree.unflatten(

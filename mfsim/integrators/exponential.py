@@ -29,10 +29,12 @@ class ExponentialLangevin(AbstractStepper):
         return theta + (free + step * weight * force)
 
     def path_weight(self, temperature: Any, std: Any) -> Any:
-        """(sigma^2/2 lambda^2) tanh(a/2): exactly the chain's own, below eta/4 lambda.
+        """(eta/4 lambda) tanh(a/2)/(a/2): exactly the chain's own, below eta/4 lambda.
 
         The step's two normal laws differ by (1 - e^{-a}) sigma^2 b/lambda in the mean
         and have variance sigma^2 (1 - e^{-2a}).
         """
-        a = temperature * self.step / std**2
-        return std**2 / (2 * temperature**2) * jnp.tanh(a / 2)
+        half = temperature * self.step / (2 * std**2)
+        # 0/0 where a underflows.
+        share = jnp.where(half > 0, jnp.tanh(half) / jnp.where(half > 0, half, 1), 1)
+        return share * self.step / (4 * temperature)

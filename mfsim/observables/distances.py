@@ -43,7 +43,7 @@ class Wasserstein(AbstractObservable):
 
     builds_on: ClassVar = (KL,)
 
-    max_pairs: int = count(2000, at_least=2)
+    max_pairs: int = count(2000, at_least=4)
     exact_below: int = count(2500, at_least=0)
     directions: int = count(100)
     blocks: bool = static(True)
@@ -112,7 +112,8 @@ class Wasserstein(AbstractObservable):
         from mfsim.divergences import wasserstein
 
         if a.shape[1] == 1:
-            costs = np.square(np.sort(a, axis=0) - np.sort(b, axis=0))[:, 0]
+            order, costs = np.argsort(a[:, 0]), np.empty(len(a))
+            costs[order] = np.square(a[order, 0] - np.sort(b[:, 0]))
         elif len(a) < self.exact_below:
             costs = wasserstein.assignment_costs(a, b)
         else:
@@ -179,10 +180,6 @@ class MMD(AbstractObservable):
 
     def declare(self, flow, integrator, data):
         need_shadow(self, flow)
-        if min(flow.network.width, self.max_particles) < 4:
-            raise ValueError(
-                f"MMD must be given at least 4 neurons, got {flow.network.width}."
-            )
         text = "Maximum mean discrepancy of the neurons from p_0"
         return {
             "mmd": Series("1", "MMD", f"{text}."),
@@ -226,9 +223,14 @@ def _gelbrich(pairs: Pairs, part: slice) -> Estimate:
 def _root(square: Estimate) -> Estimate:
     """The root of a square and, by the delta method, its error."""
     value = jnp.sqrt(jnp.maximum(square.value, 0.0))
+    # Near 0 and below the root moves by that of the error.
+    most = jnp.sqrt(square.error)
     safe = jnp.where(value > 0, value, 1.0)
-    return Estimate(value, jnp.where(value > 0, square.error / (2 * safe), 0.0))
+    error = jnp.where(value > 0, square.error / (2 * safe), most)
+    return Estimate(value, jnp.minimum(error, most))
 
 
 def _lesser(a: Estimate, b: Estimate) -> Estimate:
-    return jax.tree.map(lambda x, y: jnp.where(a.value <= b.value, x, y), a, b)
+    """The lesser of two bounds, of which the second may be none."""
+    is_first = ~(b.value < a.value)
+    return jax.tree.map(lambda x, y: jnp.where(is_first, x, y), a, b)

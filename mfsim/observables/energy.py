@@ -1,5 +1,6 @@
 """The free energy between bounds, and how far it can still be from its minimum."""
 
+import math
 from typing import Any, ClassVar
 
 import jax
@@ -8,7 +9,8 @@ from jaxtyping import Array
 
 from mfsim.component import count
 from mfsim.divergences.gaussian import Estimate
-from mfsim.divergences.partition import Dual, dual, maximise, prior_nodes
+from mfsim.divergences.nodes import prior_nodes
+from mfsim.divergences.partition import Dual, dual, maximise
 from mfsim.observables.base import AbstractObservable, Look, train_outputs, with_error
 from mfsim.observables.kl import KL, absent_bounds, flatten
 from mfsim.observables.populations import need_shadow
@@ -118,7 +120,8 @@ class Certificate(AbstractObservable):
             flow.loss.derivative(jnp.zeros_like(y), y),
         )
         best = maximise(lambda g: at(g, _SOUGHT)[:3], start)
-        return jnp.fmax(lower, at(best.point, _CHECK).lower)
+        found = jnp.fmax(lower, at(best.point, _CHECK).lower)
+        return jnp.where(best.converged, found, jnp.nan)
 
 
 def _no_upper(flow: Any, integrator: Any) -> str | None:
@@ -129,10 +132,13 @@ def _no_upper(flow: Any, integrator: Any) -> str | None:
 
 
 def _free_energy(look: Look, kl: dict[str, Array], name: str) -> Estimate:
-    risk = look.flow.loss(look.once(train_outputs), look.data.y_train).mean()
+    f, y = (a.astype(float) for a in (look.once(train_outputs), look.data.y_train))
+    risk = look.flow.loss(f, y).mean()
     temperature = jnp.asarray(look.flow.temperature, float)
     value, error = (
         jnp.where(temperature > 0, temperature * kl[key], 0.0)
         for key in (name, f"{name}_se")
     )
-    return Estimate(risk.astype(float) + value, error)
+    # The noise of n outputs in the risk, of chi^2 type.
+    noise = temperature * math.sqrt(len(y) / 2) / look.flow.network.width
+    return Estimate(risk + value, jnp.hypot(error, noise))

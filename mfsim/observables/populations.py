@@ -7,6 +7,9 @@ from mfsim.divergences.gaussian import Pairs
 from mfsim.flows import AbstractFlow, ParticleFlow
 from mfsim.observables.base import AbstractObservable, Look
 
+_LEAST_WIDTH = 4
+"""Two antithetic pairs."""
+
 
 def all_pairs(look: Look) -> Pairs:
     """Every coordinate of the neurons and their shadow."""
@@ -24,7 +27,7 @@ def _axes(look: Look) -> Float[Array, "d r"] | None:
 
 
 def need_shadow(observable: AbstractObservable, flow: AbstractFlow) -> None:
-    """Refuse a flow without neurons, or neurons without their shadow.
+    """Refuse a flow without neurons, with too few, or without their shadow.
 
     Raises:
         ValueError: Names the observable, what it needs and what there is instead.
@@ -34,6 +37,11 @@ def need_shadow(observable: AbstractObservable, flow: AbstractFlow) -> None:
         raise ValueError(
             f"{name} must be given a flow of kind ParticleFlow, got "
             f"{type(flow).__name__}; record Displacement instead."
+        )
+    if flow.network.width < _LEAST_WIDTH:
+        raise ValueError(
+            f"{name} must be given at least {_LEAST_WIDTH} neurons for its standard "
+            f"errors, got {flow.network.width}; take a larger width."
         )
     if not flow.shadow:
         raise ValueError(

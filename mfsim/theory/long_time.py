@@ -11,17 +11,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mfsim.blocks import block_size, map_blocks
-from mfsim.divergences.partition import (
-    MAX_RANK,
-    Dual,
-    Maximum,
-    Nodes,
-    dual,
-    maximise,
-    prior_nodes,
-    prior_weights,
-    tilt,
-)
+from mfsim.divergences.nodes import MAX_RANK, Nodes, prior_nodes, prior_weights
+from mfsim.divergences.partition import Dual, Maximum, dual, maximise, tilt
 from mfsim.errors import ConfigError
 from mfsim.flows import ParticleFlow
 

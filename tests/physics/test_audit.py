@@ -76,7 +76,7 @@ def test_the_noise_has_the_size_that_is_stated():
         carry = integrator.init(flow, start, (x, y), (account,))
         keys = jax.random.fold_in(key, 1)
         carry = advance((flow, integrator), (x, y), carry, 200, keys, (account,))
-        sums = carry.ledger[0].sums
+        sums = carry.ledger[0]
         change = flow.predict(carry.state, x) - flow.predict(start, x)
         return (change - sums.outputs.value) ** 2 / sums.outputs_variance.value
 

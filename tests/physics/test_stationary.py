@@ -47,20 +47,24 @@ def test_particles_settle_where_the_oracle_says(alpha):
     assert limit.gap < 1e-10
     mean = {name: np.mean([row[name] for row in rows]) for name in rows[0]}
     # m particles hold lambda n/2m of noise in the risk, whose own fluctuation is as
-    # large; the fixed point of the steps does not depend on their size.
+    # large, and which meets f - y; the fixed point does not depend on the step.
     noise = TEMPERATURE * 3 / (2 * WIDTH)
-    assert mean["train_risk"] == pytest.approx(limit.risk, rel=0.05, abs=3 * noise)
+    slack = 3 * noise + 2 * np.sqrt(limit.risk * noise)
+    assert mean["train_risk"] == pytest.approx(limit.risk, abs=slack)
     outputs = limit.predictions
     spread = np.sqrt(2 * noise)
     assert mean["output_mean"] == pytest.approx(outputs.mean(), abs=0.01 + spread)
     assert mean["output_std"] == pytest.approx(outputs.std(), abs=0.01 + spread)
     # The bound of the outputs is tight at stationarity; 3 % as the design asks.
-    assert mean["kl_lower"] == pytest.approx(limit.kl, rel=0.03)
+    assert mean["kl_lower_outputs"] == pytest.approx(limit.kl, rel=0.03)
+    error = rows[0]["kl_lower_se"]
+    assert mean["kl_lower"] == pytest.approx(limit.kl, rel=0.03, abs=error)
     # So is the dual, wherever the run stands.
     assert mean["dual_energy"] == pytest.approx(limit.energy, rel=1e-4)
-    assert all(row["kl_upper"] > limit.kl for row in rows)
+    for row in rows:
+        assert row["kl_upper"] > limit.kl - 3 * row["kl_upper_se"]
     lower, upper = mean["free_energy_lower"], mean["free_energy_upper"]
     assert lower - 3 * noise < limit.energy * 1.03
-    assert upper > limit.energy
-    assert all(row["gap_upper"] > 0 for row in rows)
+    assert upper > limit.energy - 3 * noise
+    assert all(row["gap_upper"] > -3 * row["gap_upper_se"] for row in rows)
     assert all(row["dual_energy"] <= limit.energy + 1e-9 for row in rows)

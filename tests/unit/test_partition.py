@@ -7,16 +7,8 @@ import pytest
 from scipy.integrate import dblquad, quad
 
 from mfsim.activations import Erf, Identity, Relu, Sigmoid, Softplus, Tanh
-from mfsim.divergences.partition import (
-    MAX_RANK,
-    dual,
-    growth,
-    maximise,
-    prior_nodes,
-    prior_weights,
-    project_outputs,
-    tilt,
-)
+from mfsim.divergences.nodes import MAX_RANK, growth, prior_nodes, prior_weights
+from mfsim.divergences.partition import dual, maximise, project_outputs, tilt
 from mfsim.losses import Logistic, SquaredError
 
 STD_W, STD_U = 0.8, 1.3
