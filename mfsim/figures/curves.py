@@ -49,10 +49,10 @@ def curve(
             band.set_label(look.pop("label", ""))
     if is_log:
         mean, error = _above_zero(table, key, mean, error)
-    if not look["linestyle"]:
-        every = 1
+    # Points, half way between the markers of lines, do not cover these.
+    places = (0 if look["linestyle"] else every // 2, every)
     bars = error if np.isfinite(error).any() and look["marker"] else None
-    axes.errorbar(x, mean, bars, markevery=every, errorevery=every, **look)
+    axes.errorbar(x, mean, bars, markevery=places, errorevery=places, **look)
 
 
 def _estimate(table: Table, key: str) -> tuple[np.ndarray, np.ndarray]:

@@ -203,6 +203,33 @@ def test_kl_and_w2_tend_to_their_limits():
 
 
 @pytest.mark.slow
+def test_bounds_along_a_few_directions_are_bounds():
+    # D = 13 and 512 neurons: moments are those of u and 7 directions of w. A marginal
+    # is nearer to its prior than the law, so lower bounds stay lower; less Fisher
+    # information is taken from the production, so its bound stays an upper one.
+    x = np.random.default_rng(1).standard_normal((8, 12))
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    y = 2 * x[:, 0] - x[:, 1]
+    exact = GaussianFlow(x, y, 2.0, 0.1, input_std=0.9, output_std=1.2)
+    network = TwoLayer(
+        width=512, alpha=2.0, activation=Identity(), input_std=0.9, output_std=1.2
+    )
+    flow = ParticleFlow(network, Digits(), temperature=0.1)
+    observables = KL(), Wasserstein(blocks=False), ChiSquare()
+    times = [1.0, 4.0]
+    stops = [round(t / 0.01) for t in times]
+    key, integrator = jax.random.key(5), ExponentialLangevin(0.01)
+    rows = observe(flow, integrator, (x, y), observables, stops, key)
+    for row, c in zip(rows, exact.covariance(times), strict=True):
+        for name, value in (("kl", exact.kl(c)), ("w2", bures(exact, c))):
+            assert row[f"{name}_lower"] <= value + 3 * row[f"{name}_lower_se"]
+            assert row[f"{name}_upper"] >= value - 3 * row[f"{name}_upper_se"]
+        # They do see most of it: the data move w in the span of 8 inputs.
+        assert row["kl_lower_moments"] > 0.5 * exact.kl(c)
+        assert row["chi2_lower"] <= chi2(exact, c) + 3 * row["chi2_lower_se"]
+
+
+@pytest.mark.slow
 def test_the_bracket_stays_in_order_at_stationarity():
     # At lambda t = 6 the neurons have forgotten the shadow: a Fisher information at
     # its corrected moments would be D (D + 2)/m too high by now, 2 % of lambda t each.

@@ -2,12 +2,13 @@
 
 import dataclasses
 
+import equinox as eqx
 import numpy as np
 import pytest
 
 import mfsim
 from mfsim.activations import Relu, Softplus
-from mfsim.datasets import TwoClassSphere
+from mfsim.datasets import SphereTeacher, TwoClassSphere
 from mfsim.divergences import wasserstein
 from mfsim.ensemble.member import declare
 from mfsim.errors import ConfigError
@@ -121,6 +122,18 @@ def test_a_run_records_all_that_was_declared(kind, tmp_path):
     lower, upper = run.series.kl_lower, run.series.kl_upper
     slack = 3 * (run.series.kl_lower_se + run.series.kl_upper_se.fillna(0))
     assert (lower <= upper + slack).all()
+
+
+@pytest.mark.slow
+def test_many_dimensions_leave_no_nan(tmp_path):
+    # The size of MNIST's images: covariances of 785 coordinates of 64 neurons are out
+    # of the question, so that moments are taken along a few directions.
+    experiment = make(*OF_THE_LAW, Audit(), width=64)
+    dataset = SphereTeacher(dim=784, num_train=12, num_test=0)
+    experiment = eqx.tree_at(lambda e: e.flow.dataset, experiment, dataset)
+    run = mfsim.run(experiment, tmp_path / "run.h5")
+    for name, values in run.series.data_vars.items():
+        assert np.isfinite(values).all(), name
 
 
 def test_transport_that_does_not_converge_is_counted(tmp_path, monkeypatch):
