@@ -55,6 +55,19 @@ def test_without_a_shadow_they_are_refused_by_name(observable):
         declared(experiment)
 
 
+@pytest.mark.parametrize("observable", [*OF_THE_LAW, Audit()], ids=repr)
+def test_a_flow_without_neurons_is_refused_with_an_alternative(observable):
+    with pytest.raises(
+        ValueError, match=r"a flow of kind ParticleFlow, .*Displacement"
+    ):
+        observable.declare(object(), mfsim.NoisyGD(0.1), DATASET.load())
+
+
+def test_too_few_neurons_are_refused():
+    with pytest.raises(ConfigError, match="at least 4 neurons"):
+        declared(make(Wasserstein(), width=2))
+
+
 def test_kernel_drift_does_without_a_shadow():
     series, _ = declared(make(KernelDrift(), flow={"shadow": False}))
     assert "kernel_drift" in series
