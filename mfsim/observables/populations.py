@@ -1,10 +1,12 @@
 """The neurons and their shadow as observables look at them, once a save."""
 
+from typing import Any
+
 from jaxtyping import Array, Float
 
 from mfsim.accounts.population import pairs_of, principal_axes
 from mfsim.divergences.gaussian import Pairs
-from mfsim.flows import AbstractFlow, ParticleFlow
+from mfsim.flows import ParticleFlow
 from mfsim.observables.base import AbstractObservable, Look
 
 _LEAST_WIDTH = 4
@@ -26,7 +28,7 @@ def _axes(look: Look) -> Float[Array, "d r"] | None:
     return principal_axes(look.flow, batch, look.flow.network.width)
 
 
-def need_shadow(observable: AbstractObservable, flow: AbstractFlow) -> None:
+def need_shadow(observable: AbstractObservable, flow: Any) -> None:
     """Refuse a flow without neurons, with too few, or without their shadow.
 
     Raises:
