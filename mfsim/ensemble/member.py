@@ -231,7 +231,7 @@ class Member:
         self, status: str, timing: Mapping[str, float], message: str = ""
     ) -> None:
         """End the run: status, timing and message go into the file, which closes."""
-        if status != "interrupted":
+        if self.row and status != "interrupted":
             self._report()
         self._recorder.finish(status, timing, message)
         self.status, self.message = status, message
