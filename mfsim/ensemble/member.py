@@ -242,6 +242,8 @@ class Member:
             if text := observable.complain(self.row):
                 self._recorder.warn(text)
         for name, rows in sorted((+self._missing).items()):
+            if name.endswith("_se") and self._missing[name.removesuffix("_se")]:
+                continue  # Said of the series itself.
             self._recorder.warn(f"{name} could not be had at {rows} saves: it is NaN.")
 
     def fail(self, message: str) -> None:
