@@ -282,8 +282,9 @@ class Stopper(Progress):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("temperature", [0.0, 1e-2])
+@pytest.mark.parametrize(
+    ("temperature", "dtype"), [(0.0, "float64"), (1e-2, "float32")]
+)
 def test_accounts_of_the_path_survive_an_interruption(
     temperature, dtype, tmp_path, monkeypatch
 ):
