@@ -16,13 +16,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from mfsim.accounts.base import AbstractAccount, Step, Sum, takes_all
-from mfsim.accounts.population import moving_coordinates, pairs_of, principal_axes
-from mfsim.divergences.gaussian import (
-    Estimate,
-    Functional,
-    affine_fisher,
-    standard_error,
-)
+from mfsim.accounts.fisher import Fisher, affine_information
+from mfsim.accounts.population import principal_axes
+from mfsim.divergences.gaussian import Estimate, standard_error
 from mfsim.flows import State
 from mfsim.flows.base import Batch
 
@@ -68,13 +64,6 @@ class Production(NamedTuple):
     generated: Float[Array, " n"]
     total: Sum
     bound: Bound
-
-
-class Fisher(NamedTuple):
-    """I_psi at the last look, and what each neuron adds to it."""
-
-    value: Float[Array, ""]
-    influence: Float[Array, " m"]
 
 
 class Kept(NamedTuple):
@@ -227,7 +216,7 @@ def _settle(kept: Kept, before: Production, step: Step, since: Array) -> Kept:
     if fisher is None:
         bound = bound.add(made, influence)
     else:
-        after = _fisher(step, kept.axes)
+        after = affine_information(step, kept.axes)
         span = since.astype(generated.dtype) * step.integrator.step
         half = 0.5 * span * step.flow.temperature
         taken = Fisher(*(half * (a + b) for a, b in zip(fisher, after, strict=True)))
@@ -312,27 +301,3 @@ def _path_term(step: Step, *, by_neuron: bool = False) -> Array:
         weight = step.integrator.path_weight(step.flow.temperature, std)
         total = total + (weight * squares).astype(force.dtype)
     return total
-
-
-def _fisher(step: Step, axes: Array | None) -> Fisher:
-    """I_psi of the neurons less that of their shadow, whose true value is zero.
-
-    Each is D(D + 2)/m too high, as psi is fitted to the sample that it is tried on.
-    """
-    pairs = pairs_of(step.flow, step.state, axes)
-    moves = moving_coordinates(step.flow, pairs)
-    functional = affine_fisher(_wide(pairs.std), moves)
-    both = [_of_sample(functional, a) for a in (pairs.particles, pairs.shadow)]
-    return jax.tree.map(jnp.subtract, *both)
-
-
-def _of_sample(functional: Functional, points: Array) -> Fisher:
-    """A functional of the moments of a sample, and what each point adds to it."""
-    mean = points.mean(axis=0)
-    centred = points - mean[None, :]
-    moments = _wide(mean), _wide(centred.T @ centred / len(points))
-    value, gradient = jax.value_and_grad(functional, argnums=(0, 1))(*moments)
-    in_mean, in_covariance = (a.astype(points.dtype) for a in gradient)
-    quadratic = ((centred @ in_covariance) * centred).sum(axis=1)
-    influence = centred @ in_mean + quadratic - quadratic.mean()
-    return Fisher(value.astype(points.dtype), influence)
