@@ -61,9 +61,9 @@ def kl_terms(
             raise the bias.
 
     Returns:
-        The terms. Neighbours share distances, so they are not independent: take the
-        standard error over few large batches. +inf where only particles coincide, nan
-        where both populations do.
+        The terms. Neighbours share distances, so they are not quite independent: the
+        standard error of their mean is a little low. +inf where only particles
+        coincide, nan where both populations do.
 
     Cost: that of `log_distances`, twice.
     Source: Kozachenko and Leonenko 1987; Kraskov et al. 2004, eq. (20).

@@ -8,7 +8,7 @@ import numpy as np
 
 from mfsim.accounts import PathBalance, takes_all
 from mfsim.component import count
-from mfsim.observables.base import AbstractObservable, train_outputs
+from mfsim.observables.base import BATCHES, AbstractObservable, train_outputs
 from mfsim.observables.kl import KL
 from mfsim.observables.populations import need_shadow
 from mfsim.series import Series
@@ -59,8 +59,7 @@ class Audit(AbstractObservable):
         }
         network: Any = flow.network
         if not takes_all(integrator):
-            why = "the steps see batches, whose force is not that of the training risk"
-            return dict.fromkeys(declared, why)
+            return dict.fromkeys(declared, BATCHES)
         bends = network.trainable == "output" or network.activation.smooth
         if flow.temperature > 0 and not bends:
             kind = type(network.activation).__name__

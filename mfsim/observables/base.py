@@ -15,6 +15,9 @@ from mfsim.series import Series
 
 _T = TypeVar("_T")
 
+BATCHES = "the steps see batches, whose force is not that of the training risk"
+"""Why what follows the training risk along the path is left out."""
+
 
 class AbstractObservable(Component):
     """A family of series that one look at a run yields."""

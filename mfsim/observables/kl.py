@@ -15,7 +15,7 @@ from mfsim.divergences.gaussian import Estimate, standard_error
 from mfsim.divergences.nodes import Nodes, prior_nodes
 from mfsim.divergences.partition import project_outputs
 from mfsim.flows import ParticleFlow
-from mfsim.observables.base import AbstractObservable, Look, with_error
+from mfsim.observables.base import BATCHES, AbstractObservable, Look, with_error
 from mfsim.observables.populations import all_pairs, few_pairs, need_shadow
 from mfsim.series import Series
 
@@ -184,11 +184,10 @@ class KL(AbstractObservable):
 def absent_bounds(flow: ParticleFlow, integrator: Any) -> dict[str, str]:
     """The upper bounds that cannot be had, and why."""
     network, is_cold = flow.network, flow.temperature == 0
-    batches = "the steps see batches, whose force is not that of the training risk"
     cold = "the temperature is 0, and they divide by it"
     absent = {}
     if not takes_all(integrator):
-        absent |= {"kl_upper_production": batches, "kl_upper_energy": batches}
+        absent |= {"kl_upper_production": BATCHES, "kl_upper_energy": BATCHES}
     if network.trainable != "output" and not network.activation.smooth:
         kind = type(network.activation).__name__
         absent["kl_upper_production"] = f"the activation {kind} has no h''"
