@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from mfsim.integrators import NoisyGD as NoisyGD
     from mfsim.losses import Logistic as Logistic
     from mfsim.losses import SquaredError as SquaredError
+    from mfsim.networks import DeepRelu as DeepRelu
     from mfsim.networks import TwoLayer as TwoLayer
     from mfsim.storage import Trajectory as Trajectory
     from mfsim.storage import open_sweep as open_sweep
@@ -52,7 +53,7 @@ _HOMES = {
     "mfsim.flows": ("ParticleFlow",),
     "mfsim.integrators": ("ExponentialLangevin", "NoisyGD"),
     "mfsim.losses": ("Logistic", "SquaredError"),
-    "mfsim.networks": ("TwoLayer",),
+    "mfsim.networks": ("DeepRelu", "TwoLayer"),
     "mfsim.storage": ("Trajectory", "open_sweep"),
     "mfsim.sweep": ("Sweep",),
 }

@@ -23,6 +23,11 @@ class AbstractNetwork(Component):
     def __call__(self, params: Any, x: Float[Array, "n d"]) -> Float[Array, " n"]:
         """The outputs f(x_1), ..., f(x_n)."""
 
+    @property
+    @abstractmethod
+    def kernel_scale(self) -> Any:
+        """The factor c in the tangent kernel c <grad f(x), grad f(y)>."""
+
     @abstractmethod
     def trainable_mask(self, params: Any) -> Any:
         """The tree of `params` with True where a block moves, False where frozen."""

@@ -1,6 +1,6 @@
 """Two-layer networks as interacting particles theta_j = (w_j, u_j)."""
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -84,6 +84,11 @@ class TwoLayer(AbstractNetwork):
         if moves_u:
             total = total - h / self.output_std**2
         return u[None, :] * total
+
+    @property
+    def kernel_scale(self) -> Any:
+        """m/alpha^2, so that the kernel is a mean over the neurons."""
+        return self.width / self.alpha**2
 
     def trainable_mask(self, params: Neurons) -> Neurons:
         moves_w, moves_u = self.trainable != "output", self.trainable != "input"
