@@ -101,7 +101,7 @@ class Problem:
                 found = measure((self.flow, self.integrator), self.carry)
                 for observable, part in zip(self.observables, found, strict=True):
                     arrays = {name: np.asarray(a) for name, a in part.items()}
-                    observable.finish(self.flow, arrays)
+                    observable.finish(self.flow, arrays, None)
 
         return work
 

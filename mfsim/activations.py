@@ -1,7 +1,8 @@
-"""Activations h(z) of the networks, with their derivatives."""
+"""Activations h(z) of the networks, their derivatives and the bounds of these."""
 
+import math
 from abc import abstractmethod
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,29 @@ from jax.scipy.special import erf
 from jaxtyping import Array, Float
 
 from mfsim.component import Component, real
+
+
+class SmoothnessConstants(NamedTuple):
+    """G_1 ... G_7: bounds of h and its derivatives over all z.
+
+    Fields:
+        g1, g2: |h(z)| <= g1 |z| + g2.
+        g3: |h'(z)| <= g3.
+        g4: |h''(z)| <= g4.
+        g5: |(z h'(z))'| <= g5.
+        g6: |h'''(z)| <= g6.
+        g7: |h(z)| <= g7, infinite where h is unbounded.
+
+    Source: Chen et al. 2020, assumptions of sec. 4.
+    """
+
+    g1: float
+    g2: float
+    g3: float
+    g4: float
+    g5: float
+    g6: float
+    g7: float
 
 
 class AbstractActivation(Component):
@@ -19,6 +43,11 @@ class AbstractActivation(Component):
 
     end_slopes: ClassVar[tuple[float, float]]
     """The limits of h(z)/z as z tends to -infinity and to infinity."""
+
+    @property
+    def constants(self) -> SmoothnessConstants | None:
+        """The constants G_1 ... G_7; None where there are none, or none are known."""
+        return None
 
     @abstractmethod
     def __call__(self, z: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -44,6 +73,10 @@ class Tanh(AbstractActivation):
 
     end_slopes: ClassVar[tuple[float, float]] = (0.0, 0.0)
 
+    @property
+    def constants(self):
+        return SmoothnessConstants(0.0, 1.0, 1.0, 4 / 3**1.5, 1.0, 2.0, 1.0)
+
     def __call__(self, z):
         return jnp.tanh(z)
 
@@ -52,6 +85,12 @@ class Erf(AbstractActivation):
     """h(z) = erf z = (2/sqrt(pi)) int_0^z exp(-s^2) ds."""
 
     end_slopes: ClassVar[tuple[float, float]] = (0.0, 0.0)
+
+    @property
+    def constants(self):
+        first = 2 / math.sqrt(math.pi)
+        second = first * math.sqrt(2 / math.e)
+        return SmoothnessConstants(0.0, 1.0, first, second, first, 2 * first, 1.0)
 
     def __call__(self, z):
         return erf(z)
@@ -63,6 +102,14 @@ class Softplus(AbstractActivation):
     end_slopes: ClassVar[tuple[float, float]] = (0.0, 1.0)
     beta: float = real(1.0, above=0.0)
 
+    @property
+    def constants(self):
+        # The supremum of s(z) + z s(z) s(-z), s the logistic function, at z = 2.3994.
+        turn, third = 1.09984, self.beta**2 * 3**-1.5 / 2
+        shift = math.log(2) / self.beta
+        second = self.beta / 4
+        return SmoothnessConstants(1.0, shift, 1.0, second, turn, third, math.inf)
+
     def __call__(self, z):
         return jax.nn.softplus(self.beta * z) / self.beta
 
@@ -71,6 +118,10 @@ class Sigmoid(AbstractActivation):
     """h(z) = 1/(1 + exp(-z))."""
 
     end_slopes: ClassVar[tuple[float, float]] = (0.0, 0.0)
+
+    @property
+    def constants(self):
+        return SmoothnessConstants(0.0, 1.0, 0.25, 3**-1.5 / 2, 0.25, 0.125, 1.0)
 
     def __call__(self, z):
         return jax.nn.sigmoid(z)
@@ -90,6 +141,10 @@ class Identity(AbstractActivation):
     """h(z) = z: the exactly solvable network."""
 
     end_slopes: ClassVar[tuple[float, float]] = (1.0, 1.0)
+
+    @property
+    def constants(self):
+        return SmoothnessConstants(1.0, 0.0, 1.0, 0.0, 1.0, 0.0, math.inf)
 
     def __call__(self, z):
         return z

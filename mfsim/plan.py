@@ -8,11 +8,12 @@ import numpy as np
 
 from mfsim.ensemble import num_workers, pick_devices
 from mfsim.ensemble.group import Group
-from mfsim.ensemble.grouping import likeness, make_groups, state_bytes
+from mfsim.ensemble.grouping import likeness, make_groups, member_bytes
 from mfsim.ensemble.member import Member, Task
-from mfsim.ensemble.preparation import memory_of, prepare
+from mfsim.ensemble.preparation import measuring_bytes, prepare
 from mfsim.ensemble.program import Programs, numerics
 from mfsim.experiment import Experiment
+from mfsim.memory import memory_of
 from mfsim.series import Series
 from mfsim.sweep import Sweep
 
@@ -37,7 +38,7 @@ def plan(what: Experiment | Sweep, *, device: str | None = None) -> str:
         lines = [members[0].experiment.to_toml()]
         if len(members) > 1:
             lines[0] += f"\n# ... and {len(members) - 1} more points of the sweep"
-        largest = max(members, key=state_bytes)
+        largest = max(members, key=member_bytes)
         lines += _sizes(largest, max(map(len, groups)))
         lines.append(_steps(members))
     lines.append(
@@ -51,6 +52,8 @@ def _sizes(member: Member, together: int) -> list[str]:
     n, d = data.x_train.shape
     bytes_ = flow.plan(data, member.experiment.dtype)
     block = bytes_.pop("samples_per_block")
+    if measuring := measuring_bytes(member.experiment, data):
+        bytes_["kernels"] = measuring
     arrays = ", ".join(f"{name} {_size(b)}" for name, b in bytes_.items())
     row = sum(
         8 * int(np.prod(s.shape, dtype=int))

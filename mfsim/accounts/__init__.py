@@ -6,3 +6,4 @@ from mfsim.accounts.base import Sum as Sum
 from mfsim.accounts.base import takes_all as takes_all
 from mfsim.accounts.entropy_balance import EntropyBalance as EntropyBalance
 from mfsim.accounts.path_balance import PathBalance as PathBalance
+from mfsim.accounts.residual_recursion import ResidualRecursion as ResidualRecursion

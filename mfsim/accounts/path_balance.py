@@ -97,7 +97,7 @@ class PathBalance(AbstractAccount):
         noise = flow.temperature * network.alpha**2 / network.width
         forces = [force for force in step.force if force is not None]
         work: Any = sum(jnp.square(force).sum() / len(force) for force in forces)
-        curvature = flow.loss.curvature(flow.predict(step.state, x), y)
+        curvature = flow.loss.curvature(step.rates.outputs[: self.num_points], y)
         return Rate(
             -work + noise * (curvature * diagonal).mean(),
             2 * flow.temperature / network.width * work,

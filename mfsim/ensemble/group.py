@@ -80,6 +80,9 @@ class Group:
         saves = self.members[0].saves
         for member in self.members:
             self._progress.begin(member.task.name, step, int(saves[-1]))
+        with self._timed("measuring"):
+            for j, member in enumerate(self.members):
+                member.refer(_member(self._initial, j))
         first = self.measure(self._begin())
         for member, risk in zip(self.members, first.risk, strict=True):
             member.first_risk = float(risk)

@@ -8,6 +8,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from mfsim.ensemble.member import STATE_COPIES, Member
+from mfsim.ensemble.preparation import measuring_bytes
 from mfsim.ensemble.program import physics, stack
 
 
@@ -18,7 +19,7 @@ def make_groups(
 
     One size means one program; larger groups share more noise, more groups keep more
     workers busy: the size is the best of both by the count of rounds, as far as the
-    states of all that run at once fit in `memory` bytes.
+    arrays of all that run at once fit in `memory` bytes.
     """
     by_shape: dict[Hashable, dict[Hashable, list[Member]]] = defaultdict(
         lambda: defaultdict(list)
@@ -29,7 +30,7 @@ def make_groups(
     groups = []
     for alike in by_shape.values():
         sizes = [len(group) for group in alike.values()]
-        needed = STATE_COPIES * max(map(state_bytes, alike[next(iter(alike))]))
+        needed = max(map(member_bytes, alike[next(iter(alike))]))
         most = max(1, memory // (needed * workers))
         size = group_size(sizes, workers, most)
         for group in alike.values():
@@ -49,10 +50,11 @@ def likeness(member: Member) -> tuple[Hashable, Hashable]:
     return shape, (experiment.seed, id(member.data), steps, start)
 
 
-def state_bytes(member: Member) -> int:
-    """Bytes of one state of a member."""
+def member_bytes(member: Member) -> int:
+    """Bytes that a member holds at most: its states, and what is measured."""
     experiment = member.experiment
-    return experiment.flow.plan(member.data, experiment.dtype)["state"]
+    state = experiment.flow.plan(member.data, experiment.dtype)["state"]
+    return STATE_COPIES * state + measuring_bytes(experiment, member.data)
 
 
 def group_size(sizes: list[int], workers: int, most: int) -> int:

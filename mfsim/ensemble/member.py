@@ -17,8 +17,10 @@ import numpy as np
 from jaxtyping import PyTree
 
 from mfsim.datasets import Data
+from mfsim.ensemble.program import physics
 from mfsim.errors import ConfigError, MfsimError
 from mfsim.experiment import Experiment, hash_file
+from mfsim.observables import AbstractObservable
 from mfsim.series import Series
 from mfsim.storage import MAX_DATA_BYTES, DataFile, Recorder, open_trajectory
 
@@ -70,6 +72,7 @@ class Member:
         self.start: tuple[int, Sequence[np.ndarray]] | None = None
         self.risk = self.first_risk = float("nan")
         self.row: dict[str, np.ndarray] = {}
+        self.references: dict[AbstractObservable, Any] = {}
         self._missing: Counter[str] = Counter()
         outputs = np.zeros_like(data.y_train)
         self._idle_risk = float(experiment.flow.loss(outputs, data.y_train).mean())
@@ -136,6 +139,14 @@ class Member:
             **provenance(),
         }
 
+    def refer(self, state: PyTree) -> None:
+        """Let the observables work out what they need of the state at t = 0."""
+        flow, integrator = physics(self.experiment)
+        self.references = {
+            each: each.reference(flow, integrator, self.data, state)
+            for each in self.experiment.observables
+        }
+
     def finish_row(
         self, found: Sequence[Mapping[str, np.ndarray]]
     ) -> dict[str, np.ndarray]:
@@ -144,7 +155,8 @@ class Member:
         flow = self.experiment.flow
         for observable, part in zip(self.experiment.observables, found, strict=True):
             arrays = {name: np.asarray(value) for name, value in part.items()}
-            row |= observable.finish(flow, arrays)
+            reference = self.references[observable]
+            row |= observable.finish(flow, arrays, reference)
         wanted = {k for k, v in self.declared.items() if isinstance(v, Series)}
         return {k: np.asarray(v) for k, v in row.items() if k in wanted}
 

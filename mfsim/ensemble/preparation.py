@@ -4,9 +4,7 @@ import dataclasses
 import functools
 import json
 import math
-import os
 from collections.abc import Sequence
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -20,6 +18,7 @@ from mfsim.ensemble.program import physics, stack
 from mfsim.errors import ConfigError
 from mfsim.experiment import Experiment
 from mfsim.integrators.stability import auto_step, round_down, stable_step
+from mfsim.memory import memory_of
 
 
 def prepare(tasks: Sequence[Task]) -> list[Member]:
@@ -138,8 +137,13 @@ def _check_data(experiment: Experiment, data: Data) -> None:
             )
 
 
+def measuring_bytes(experiment: Experiment, data: Data) -> int:
+    """Bytes of the large arrays that the observables hold."""
+    return sum(each.plan(experiment.flow, data) for each in experiment.observables)
+
+
 def _check_memory(experiment: Experiment, data: Data) -> None:
-    """Refuse a state that the machine cannot hold a few times over."""
+    """Refuse a state that the machine cannot hold a few times over, or a kernel."""
     flow = experiment.flow
     needed = STATE_COPIES * flow.plan(data, experiment.dtype)["state"]
     there = memory_of(jnp.zeros(()).device)
@@ -149,10 +153,10 @@ def _check_memory(experiment: Experiment, data: Data) -> None:
             f"the {there / 2**30:.0f} GiB of memory, got {flow.network.width}, "
             f"which needs {needed / 2**30:.3g} GiB."
         )
-
-
-def memory_of(device: Any) -> int:
-    """Bytes of memory of a device; a CPU's is the machine's."""
-    stats = device.memory_stats() or {}
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return stats.get("bytes_limit", there)
+    for i, observable in enumerate(experiment.observables):
+        if (kernels := observable.plan(flow, data)) > there - needed:
+            raise ConfigError(
+                f"observables[{i}].max_points must let kernels fit beside the state "
+                f"in the {there / 2**30:.3g} GiB of memory, got "
+                f"{observable.max_points}, which needs {kernels / 2**30:.3g} GiB."
+            )

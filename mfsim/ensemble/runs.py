@@ -17,10 +17,12 @@ import xarray as xr
 from mfsim.ensemble.group import Group
 from mfsim.ensemble.grouping import make_groups
 from mfsim.ensemble.member import Member, Task
-from mfsim.ensemble.preparation import memory_of, prepare
+from mfsim.ensemble.preparation import prepare
 from mfsim.ensemble.program import Programs, numerics
 from mfsim.errors import ConfigError, Diverged, MfsimError
 from mfsim.experiment import Experiment
+from mfsim.kernels.precision import require_precision
+from mfsim.memory import memory_of
 from mfsim.progress import Progress
 from mfsim.storage import (
     Trajectory,
@@ -70,6 +72,7 @@ def run_tasks(
     progress, stop = progress or Progress(), stop or threading.Event()
     devices = pick_devices(device)
     with numerics(devices[0]):
+        require_precision()
         outcomes = {}
         for task in tasks:
             if found := _finished(task, resume, overwrite):

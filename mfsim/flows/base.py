@@ -38,10 +38,12 @@ class Rates(NamedTuple):
     """What a look at the force tells besides.
 
     Attributes:
+        outputs: f_i of every sample.
         slopes: phi'(f_i, y_i) of every sample.
         risk: Mean loss over the samples.
     """
 
+    outputs: Float[Array, " n"]
     slopes: Float[Array, " n"]
     risk: Float[Array, ""]
 

@@ -65,10 +65,11 @@ class ParticleFlow(AbstractFlow):
         def watch(_: Neurons, f: Array, x: Array, y: Array) -> tuple[Array, Array]:
             # What remains of a risk after a fall is a small difference.
             wide = self.loss(f.astype(float), y.astype(float))
-            return wide.sum(), self.loss.derivative(f, y)
+            return wide.sum(), f
 
-        force, (risk, slopes) = self._force(state, batch, watch)
-        return force, Rates(slopes, risk / batch[1].shape[0])
+        force, (risk, f) = self._force(state, batch, watch)
+        slopes = self.loss.derivative(f, batch[1])
+        return force, Rates(f, slopes, risk / batch[1].shape[0])
 
     def generate(
         self, state: State, x: Float[Array, "n d"], weights: Float[Array, " n"]

@@ -1,71 +1,263 @@
 """The tangent kernel of a network at its present parameters."""
 
+import functools
+from typing import Any
+
+import equinox as eqx
 import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
-from mfsim.blocks import block_size, sum_blocks
-from mfsim.networks import Neurons, TwoLayer
+from mfsim.blocks import block_size, map_blocks, sum_blocks
+from mfsim.kernels.precision import require_precision
+from mfsim.memory import require_memory
+from mfsim.networks import AbstractNetwork, DeepRelu, Neurons, TwoLayer
 
-_BLOCK_BYTES = 2**23
-"""Bytes of one n x block array of activations; larger blocks leave the cache."""
+Matrix = Float[Array | np.ndarray, "_ _"]
+
+MEBIBYTE = 2**20
+
+_CACHE_BYTES = 2**23
+"""Of one n x block array of a two-layer network; larger blocks leave the cache."""
+
+_LEAST_ROWS, _MOST_SPANS = 128, 8
+"""Row blocks of a symmetric product: fewer rows multiply slowly, more blocks gain
+little on half of the work."""
 
 
 def tangent_kernel(
-    network: TwoLayer,
-    params: tuple[ArrayLike, ArrayLike],
+    network: AbstractNetwork,
+    params: PyTree,
     x: Float[Array | np.ndarray, "n d"],
     y: Float[Array | np.ndarray, "k _"] | None = None,
+    *,
+    weights: Float[Array | np.ndarray, " m"] | None = None,
+    block_mib: int = 1024,
 ) -> Float[Array | np.ndarray, "n k"]:
-    r"""The kernel H(p) at the empirical law p of the neurons.
+    """The kernel c <grad f(x_i), grad f(y_k)> over the parameters that move.
 
+    Two-layer networks, c = m/alpha^2: the kernel H(p) at the law p of the neurons,
     H_ik = E_p[u^2 h'(w.x_i) h'(w.y_k)] x_i.y_k + E_p[h(w.x_i) h(w.y_k)], where a block
-    that is not trained leaves its term out: (m/alpha^2) <grad f(x_i), grad f(y_k)>.
+    that is not trained leaves its term out. DeepRelu, c = m^(-2a): sum over l of
+    (A_{l-1} A_{l-1}^T) o (B_l B_l^T), the forward signals and the backward ones. Other
+    networks: one product J (J^T e_k) a column.
 
     Args:
-        network: The two-layer network.
-        params: Its neurons (w, u).
+        network: The network; its `kernel_scale` is c.
+        params: Its parameters: neurons (w, u), or weights (W_1, ..., W_L).
         x: Left inputs, one a row.
         y: Right inputs, likewise; `x` unless given.
+        weights: Probabilities of the neurons of a two-layer network, so that p may be a
+            law on a grid; 1/m each unless given.
+        block_mib: Most memory in MiB for work arrays; less of it is slower.
 
     Returns:
         The kernel, a NumPy array unless traced, in float64 whatever JAX's flags say;
-        symmetric positive semi-definite without `y`.
+        symmetric positive semi-definite without `y`. Unit: output^2.
 
     Raises:
-        ValueError: If the inputs and the neurons differ in dimension.
+        ValueError: If inputs and parameters differ in dimension, weights are given for
+            another network, or the kernel does not fit in memory: says the bytes.
 
-    Cost: n k m multiplications a term and O(n k) memory; neurons come in blocks.
-    Source: Chen et al. 2020, eqs. (3.5)-(3.7).
+    Cost: two-layer, two products of n k m; DeepRelu, 2 L - 1 of them and a forward and
+        a backward pass; half of the products without `y`.
+    Source: Chen et al. 2020, eqs. (3.5)-(3.7); Jacot et al. 2018, sec. 4.
     """
+    _check_inputs(x, y, weights, network)
     right = x if y is None else y
-    dims = x.shape[-1], right.shape[-1], jnp.shape(params[0])[-1]
-    if len(set(dims)) > 1:
-        raise ValueError(
-            f"x, y and w must have one input dimension, got {dims[0]}, {dims[1]} and "
-            f"{dims[2]}."
-        )
-    with jax.enable_x64(True):
-        x, right, w, u = (
-            jnp.asarray(a).astype(jnp.float64) for a in (x, right, *params)
-        )
-        size = block_size(len(u), 8 * max(len(x), len(right)), _BLOCK_BYTES)
-        value, slope = sum_blocks(
-            lambda w, u: _block_terms(network, Neurons(w, u), x, right), (w, u), size
-        )
-        moves_w, moves_u = network.trainable_mask(Neurons(w, u))
-        total = float(moves_w) * slope * (x @ right.T) + float(moves_u) * value
-        kernel = total / len(u)
+    gram = 8 * len(x) * len(right)
+    require_memory(
+        2 * gram + block_mib * MEBIBYTE,
+        f"x and y must have fewer rows than {len(x)} and {len(right)}: the kernel has "
+        f"{gram / 2**30:.3g} GiB, twice as it is made, block_mib {block_mib} MiB more",
+    )
+    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+        require_precision()
+        wide = _widened((params, x, y, weights))
+        kernel = _compiled(network, *wide, budget=block_mib * MEBIBYTE)
         # A NumPy array stays float64 in the hands of a caller without 64-bit JAX.
         return kernel if isinstance(kernel, jax.core.Tracer) else np.asarray(kernel)
 
 
-def _block_terms(
-    network: TwoLayer, neurons: Neurons, x: Array, y: Array
-) -> tuple[Array, Array]:
-    h_x, dh_x = network.activation.value_and_derivative(x @ neurons.w.T)
-    h_y, dh_y = network.activation.value_and_derivative(y @ neurons.w.T)
-    return h_x @ h_y.T, (dh_x * jnp.square(neurons.u)[None, :]) @ dh_y.T
+def _check_inputs(x: Any, y: Any, weights: Any, network: AbstractNetwork) -> None:
+    if y is not None and y.shape[1] != x.shape[1]:
+        raise ValueError(
+            f"y must have the input dimension of x, {x.shape[1]}, got {y.shape[1]}."
+        )
+    if weights is not None and not isinstance(network, TwoLayer):
+        raise ValueError(
+            f"weights must be None for a {type(network).__name__}, got {len(weights)}; "
+            "only a TwoLayer has a law of neurons."
+        )
+
+
+def _widened(tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda a: jnp.asarray(a).astype(jnp.float64), tree)
+
+
+@functools.partial(jax.jit, static_argnames="budget")
+def _compiled(network: Any, *args: Any, budget: int) -> Array:
+    network = jax.tree.map(lambda real: jnp.asarray(real, jnp.float64), network)
+    return _kernel(network, *args, budget)
+
+
+@functools.singledispatch
+def _kernel(
+    network: Any, params: PyTree, x: Array, y: Array | None, _: None, budget: int
+) -> Array:
+    """Any network: columns by products with the Jacobian and its transpose."""
+    moving, frozen = eqx.partition(params, network.trainable_mask(params))
+    right = x if y is None else y
+    numbers = sum(a.size for a in jax.tree.leaves(moving))
+
+    def outputs(moving: PyTree, x: Array) -> Array:
+        return network(eqx.combine(moving, frozen), x)
+
+    def column(one: Array) -> Array:
+        gradient = jax.grad(lambda moving: outputs(moving, one[None, :])[0])(moving)
+        return map_blocks(
+            lambda x: jax.jvp(lambda m: outputs(m, x), (moving,), (gradient,))[1],
+            (x,),
+            rows,
+        )
+
+    # Of a block of columns: its gradients, and a few signals of a block of rows, which
+    # have fewer numbers than the parameters.
+    columns = block_size(len(right), 16 * numbers, budget // 2)
+    rows = block_size(len(x), 8 * columns * max(1, numbers // x.shape[1]), budget // 2)
+    kernel = map_blocks(jax.vmap(column), (right,), columns).T
+    kernel = network.kernel_scale * kernel
+    return (kernel + kernel.T) / 2 if y is None else kernel
+
+
+@_kernel.register
+def _(
+    network: TwoLayer,
+    params: Any,
+    x: Array,
+    y: Array | None,
+    weights: Array | None,
+    budget: int,
+) -> Array:
+    """Two products over blocks of neurons, never an n x m(d + 1) Jacobian."""
+    w, u = params
+    if w.shape[1] != x.shape[1]:
+        raise ValueError(
+            f"x must have the input dimension of w, {w.shape[1]}, got {x.shape[1]}."
+        )
+    right = x if y is None else y
+    spans = _spans(len(x), None if y is None else len(right))
+    weights = jnp.full(len(u), 1 / len(u)) if weights is None else weights
+    moves_w, moves_u = network.trainable_mask(Neurons(w, u))
+
+    def terms(w: Array, u: Array, weights: Array) -> tuple[Any, Any]:
+        h_x, dh_x = network.activation.value_and_derivative(x @ w.T)
+        h_y, dh_y = h_x, dh_x
+        if y is not None:
+            h_y, dh_y = network.activation.value_and_derivative(y @ w.T)
+        masses = (weights * jnp.square(u))[None, :]
+        return (
+            _products(weights[None, :] * h_x, h_y, spans) if moves_u else None,
+            _products(masses * dh_x, dh_y, spans) if moves_w else None,
+        )
+
+    row = 8 * max(len(x), len(right))
+    block = block_size(len(u), row, min(budget // 4, _CACHE_BYTES))
+    value, slope = sum_blocks(terms, (w, u, weights), block)
+    parts = []
+    for i, (rows, columns) in enumerate(spans):
+        part = value[i] if moves_u else 0.0
+        if moves_w:
+            part += slope[i] * (x[rows] @ right[columns].T)
+        parts.append(part)
+    return _joined(parts, y is None)
+
+
+@_kernel.register
+def _(
+    network: DeepRelu, params: Any, x: Array, y: Array | None, _: None, budget: int
+) -> Array:
+    """One forward and one backward pass, then two products a layer.
+
+    Where the signals of all points do not fit, those of one block of rows are kept
+    while the others pass by, made anew for each block.
+    """
+    if params[0].shape[1] != x.shape[1]:
+        raise ValueError(
+            f"x must have the input dimension of W_1, {params[0].shape[1]}, got "
+            f"{x.shape[1]}."
+        )
+    row = 8 * (2 * len(params) * network.width + x.shape[1])
+    points = len(x) + (0 if y is None else len(y))
+    if points * row <= budget:
+        left = _signals(params, x)
+        right = left if y is None else _signals(params, y)
+        spans = _spans(len(x), None if y is None else len(y))
+        return _joined(_layer_terms(left, right, spans), y is None)
+
+    def block_of(x: Array) -> Array:
+        left = _signals(params, x)
+
+        def columns(y: Array) -> Array:
+            right = _signals(params, y)
+            (part,) = _layer_terms(left, right, _spans(len(x), len(y)))
+            return part.T
+
+        return map_blocks(
+            columns, (others,), block_size(len(others), row, budget // 4)
+        ).T
+
+    others = x if y is None else y
+    kernel = map_blocks(block_of, (x,), block_size(len(x), row, budget // 2))
+    return (kernel + kernel.T) / 2 if y is None else kernel
+
+
+Signals = tuple[list[Array], list[Array]]
+"""A_0, ..., A_{L-1} and B_1, ..., B_L of some points, a row each."""
+
+
+def _signals(params: tuple[Array, ...], x: Array) -> Signals:
+    """A_0 = X, A_l = s(A_{l-1} W_l^T); B_L = 1, B_l = (B_{l+1} W_{l+1}) o s'(Z_l)."""
+    forward = [x]
+    for weights in params[:-1]:
+        forward.append(jax.nn.relu(forward[-1] @ weights.T))
+    backward = [jnp.ones_like(x[:, :1])]
+    for weights, signal in zip(params[:0:-1], forward[:0:-1], strict=True):
+        backward.append((backward[-1] @ weights) * (signal > 0).astype(x.dtype))
+    return forward, backward[::-1]
+
+
+def _layer_terms(left: Signals, right: Signals, spans: Any) -> list[Array]:
+    """The sum over layers of (A A^T) o (B B^T), a matrix for each span."""
+    total: Any = [0.0] * len(spans)
+    for a, b, other_a, other_b in zip(*left, *right, strict=True):
+        pairs = zip(
+            _products(a, other_a, spans), _products(b, other_b, spans), strict=True
+        )
+        total = [sum_ + p * q for sum_, (p, q) in zip(total, pairs, strict=True)]
+    return total
+
+
+def _spans(n: int, k: int | None) -> list[tuple[slice, slice]]:
+    """Blocks of rows, and of columns up to their end where the kernel is symmetric."""
+    if k is not None:
+        return [(slice(0, n), slice(0, k))]
+    rows = max(1, -(-n // min(_MOST_SPANS, max(1, n // _LEAST_ROWS))))
+    cuts = [(i, min(i + rows, n)) for i in range(0, max(n, 1), rows)]
+    return [(slice(start, end), slice(0, end)) for start, end in cuts]
+
+
+def _products(a: Array, b: Array, spans: list[tuple[slice, slice]]) -> list[Array]:
+    return [a[rows] @ b[columns].T for rows, columns in spans]
+
+
+def _joined(parts: list[Array], symmetric: bool) -> Array:
+    """The kernel from its blocks of rows; of a symmetric one its lower triangle."""
+    if not symmetric:
+        return parts[0]
+    n = parts[-1].shape[1]
+    padded = [jnp.pad(part, ((0, 0), (0, n - part.shape[1]))) for part in parts]
+    lower = jnp.concatenate(padded)
+    return jnp.tril(lower) + jnp.tril(lower, -1).T

@@ -12,10 +12,13 @@ from mfsim.observables.energy import Certificate as Certificate
 from mfsim.observables.energy import FreeEnergy as FreeEnergy
 from mfsim.observables.kernels import KernelAlignment as KernelAlignment
 from mfsim.observables.kernels import KernelDrift as KernelDrift
+from mfsim.observables.kernels import KernelSpectrum as KernelSpectrum
 from mfsim.observables.kl import KL as KL
 from mfsim.observables.moments import NeuronMoments as NeuronMoments
 from mfsim.observables.moments import OutputMoments as OutputMoments
 from mfsim.observables.movement import Displacement as Displacement
 from mfsim.observables.movement import Regulariser as Regulariser
+from mfsim.observables.ntk import NtkGap as NtkGap
+from mfsim.observables.recursion import ResidualRecursion as ResidualRecursion
 from mfsim.observables.risk import Accuracy as Accuracy
 from mfsim.observables.risk import Risk as Risk

@@ -90,7 +90,7 @@ class Audit(AbstractObservable):
             "audit_outputs_size": size,
         }
 
-    def finish(self, flow, found):
+    def finish(self, flow, found, reference):
         if not found:
             return found
         passed = all(

@@ -39,9 +39,26 @@ class AbstractObservable(Component):
     def measure(self, look: "Look") -> dict[str, Array]:
         """The declared series, or what `finish` makes them of."""
 
-    def finish(self, flow: Any, found: dict[str, np.ndarray]) -> dict[str, Any]:
+    def reference(self, flow: Any, integrator: Any, data: Data, state: State) -> Any:
+        """What `finish` needs of the start of a run, worked out once on the host.
+
+        Args:
+            flow: The flow.
+            integrator: The integrator, with its step in flow time.
+            data: The arrays.
+            state: The state at t = 0.
+        """
+        return None
+
+    def finish(
+        self, flow: Any, found: dict[str, np.ndarray], reference: Any
+    ) -> dict[str, Any]:
         """The series of what was measured: the work of libraries on the host."""
         return found
+
+    def plan(self, flow: Any, data: Data) -> int:
+        """Bytes of the large arrays that measuring holds."""
+        return 0
 
     def complain(self, row: Mapping[str, np.ndarray]) -> str | None:
         """What is wrong with a run, if its last row tells."""
@@ -83,11 +100,12 @@ class Look:
         self._ledger, self._observables = ledger, observables
         self._found: dict[Any, Any] = {}
 
-    def once(self, function: Callable[["Look"], _T]) -> _T:
-        """function(self), computed once however many observables ask."""
-        if function not in self._found:
-            self._found[function] = function(self)
-        return self._found[function]
+    def once(self, function: Callable[..., _T], *args: Any) -> _T:
+        """function(self, *args), computed once however many observables ask."""
+        asked = function, *args
+        if asked not in self._found:
+            self._found[asked] = function(self, *args)
+        return self._found[asked]
 
     def series(self, kind: type[AbstractObservable]) -> dict[str, Array]:
         """What the observable of a kind measures, listed or with its defaults."""

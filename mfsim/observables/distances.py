@@ -92,7 +92,7 @@ class Wasserstein(AbstractObservable):
         rows = {"particles": chosen.particles, "shadow": chosen.shadow}
         return flatten(found) | rows
 
-    def finish(self, flow, found):
+    def finish(self, flow, found, reference):
         from mfsim.divergences import wasserstein
 
         particles, shadow = found.pop("particles"), found.pop("shadow")

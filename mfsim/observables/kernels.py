@@ -3,18 +3,35 @@
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+import numpy as np
+from jaxtyping import Array, Float
 
 from mfsim.component import count
-from mfsim.kernels import tangent_kernel
+from mfsim.datasets import Data
+from mfsim.kernels import spectrum, tangent_kernel
 from mfsim.observables.base import AbstractObservable, Look
 from mfsim.series import Series
 
 
-def _kernel(look: Look, params: PyTree, points: int) -> Float[Array, "n n"]:
-    network: Any = look.flow.network
-    kernel: Any = tangent_kernel(network, params, look.data.x_train[:points])
+def kernel_now(look: Look, points: int) -> Float[Array, "n n"]:
+    """The tangent kernel on the first training points."""
+    return _kernel(look, look.state.params, points)
+
+
+def kernel_before(look: Look, points: int) -> Float[Array, "n n"]:
+    """That of the shadow, whose law is p_0 for ever; without one, of the start."""
+    shadow = look.state.shadow
+    return _kernel(look, look.initial.params if shadow is None else shadow, points)
+
+
+def _kernel(look: Look, params: Any, points: int) -> Float[Array, "n n"]:
+    kernel: Any = tangent_kernel(look.flow.network, params, look.data.x_train[:points])
     return kernel
+
+
+def gram_bytes(data: Data, points: int) -> int:
+    """Bytes of a kernel on the first training points."""
+    return 8 * min(points, len(data.y_train)) ** 2
 
 
 class KernelDrift(AbstractObservable):
@@ -51,15 +68,16 @@ class KernelDrift(AbstractObservable):
         }
 
     def measure(self, look):
-        shadow = look.state.shadow
-        reference = look.initial.params if shadow is None else shadow
-        start = _kernel(look, reference, self.max_points)
-        change = _kernel(look, look.state.params, self.max_points) - start
+        start = look.once(kernel_before, self.max_points)
+        change = look.once(kernel_now, self.max_points) - start
         relative = jnp.linalg.norm(change) / jnp.linalg.norm(start)
         return {
             "kernel_drift": jnp.abs(change).max(),
             "kernel_drift_relative": relative,
         }
+
+    def plan(self, flow, data):
+        return 4 * gram_bytes(data, self.max_points)
 
 
 class KernelAlignment(AbstractObservable):
@@ -77,7 +95,87 @@ class KernelAlignment(AbstractObservable):
         return {"kernel_alignment": Series("1", "A(H, y)", text)}
 
     def measure(self, look):
-        kernel = _kernel(look, look.state.params, self.max_points)
+        kernel = look.once(kernel_now, self.max_points)
         y = look.data.y_train[: self.max_points].astype(jnp.float64)
         size = jnp.sum(jnp.square(y)) * jnp.linalg.norm(kernel)
         return {"kernel_alignment": y @ kernel @ y / size}
+
+    def plan(self, flow, data):
+        return 3 * gram_bytes(data, self.max_points)
+
+
+class KernelSpectrum(AbstractObservable):
+    """Eigenvalues of the kernel, and the labels on its eigenvectors.
+
+    kernel_lambda_min with kernel_lambda_min_error, kernel_lambda_max,
+    kernel_condition_number (infinite where lambda_min is 0 within its error),
+    kernel_effective_rank (tr H)^2/|H|_F^2; kernel_eigenvalues, the leading ones, and
+    kernel_label_projections, the share of |y|^2 on their eigenvectors.
+
+    Fields:
+        max_points: Kernels are taken on the first so many training points.
+        num_leading: How many eigenvalues and projections are kept.
+    """
+
+    max_points: int = count(1000)
+    num_leading: int = count(10)
+
+    def declare(self, flow, integrator, data):
+        points = min(self.max_points, len(data.y_train))
+        where = f"of the tangent kernel on {points} training points"
+        leading = ("eigenvalue",), (min(self.num_leading, points),)
+        unit = "output^2"
+        return {
+            "kernel_lambda_min": Series(
+                unit, "lambda_min(H)", f"Least eigenvalue {where}."
+            ),
+            "kernel_lambda_min_error": Series(
+                unit,
+                "d lambda_min",
+                "Bound of the rounding error of kernel_lambda_min.",
+            ),
+            "kernel_lambda_max": Series(
+                unit, "lambda_max(H)", f"Largest eigenvalue {where}."
+            ),
+            "kernel_condition_number": Series(
+                "1",
+                "lambda_max/lambda_min",
+                f"Condition number {where}; inf if singular to rounding.",
+            ),
+            "kernel_effective_rank": Series(
+                "1", "(tr H)^2/|H|_F^2", f"Effective rank {where}."
+            ),
+            "kernel_eigenvalues": Series(
+                unit, "lambda_k(H)", f"Leading eigenvalues {where}.", *leading
+            ),
+            "kernel_label_projections": Series(
+                "1",
+                "(v_k.y)^2/|y|^2",
+                "Share of the labels on the leading eigenvectors.",
+                *leading,
+            ),
+        }
+
+    def measure(self, look):
+        kernel = look.once(kernel_now, self.max_points)
+        return {"kernel": kernel, "labels": look.data.y_train[: self.max_points]}
+
+    def finish(self, flow, found, reference):
+        kernel = found["kernel"].astype(np.float64)
+        parts = spectrum.decompose(kernel)
+        ends = spectrum.extreme_eigenvalues(kernel)
+        leading = slice(self.num_leading)
+        return {
+            "kernel_lambda_min": ends.lambda_min,
+            "kernel_lambda_min_error": ends.error,
+            "kernel_lambda_max": ends.lambda_max,
+            "kernel_condition_number": ends.condition_number,
+            "kernel_effective_rank": spectrum.effective_rank(kernel),
+            "kernel_eigenvalues": parts.values[leading],
+            "kernel_label_projections": parts.label_projections(found["labels"])[
+                leading
+            ],
+        }
+
+    def plan(self, flow, data):
+        return 5 * gram_bytes(data, self.max_points)

@@ -104,7 +104,7 @@ class KL(AbstractObservable):
         rows = {"particles": pairs.particles, "shadow": pairs.shadow}
         return flatten(found) | rows
 
-    def finish(self, flow, found):
+    def finish(self, flow, found, reference):
         # Only here: scikit-learn takes a second to load.
         from mfsim.divergences.nearest_neighbours import kl_terms
 

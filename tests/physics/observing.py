@@ -33,6 +33,9 @@ def observe(flow, integrator, batch, observables, stops, key):
     state = flow.init(start_key, x.shape[1])
     physics = jax.tree.map(lambda r: jnp.asarray(r) if r else r, (flow, integrator))
     carry = physics[1].init(physics[0], state, (x, y), accounts)
+    references = {
+        each: each.reference(flow, integrator, data, state) for each in observables
+    }
     rows = []
     for steps in np.diff([0, *stops]):
         count = jnp.asarray(steps, jnp.int32)
@@ -41,6 +44,7 @@ def observe(flow, integrator, batch, observables, stops, key):
         row = {}
         for observable, part in zip(observables, found, strict=True):
             arrays = {name: np.asarray(value) for name, value in part.items()}
-            row |= observable.finish(flow, arrays)
-        rows.append({name: float(value) for name, value in row.items()})
+            reference = references[observable]
+            row |= observable.finish(flow, arrays, reference)
+        rows.append({name: np.asarray(value)[()] for name, value in row.items()})
     return rows

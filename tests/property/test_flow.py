@@ -207,29 +207,6 @@ def test_tangent_kernel_is_that_of_the_jacobian(activation, trainable):
     assert_close(product, kernel @ v)
 
 
-def test_tangent_kernel_is_float64_for_float32_neurons():
-    network, neurons, (x, _) = make_flow().network, make_neurons(3), make_batch(3)
-    single = jax.tree.map(lambda a: a.astype(jnp.float32), (neurons, x))
-    kernel = tangent_kernel(network, *single)
-    assert kernel.dtype == jnp.float64
-    double = jax.tree.map(lambda a: a.astype(jnp.float64), single)
-    assert_close(kernel, tangent_kernel(network, *double))
-
-
-def test_tangent_kernel_in_blocks_of_neurons(monkeypatch):
-    network, neurons, (x, _) = make_flow().network, make_neurons(5), make_batch(5)
-    whole = jax.jit(lambda: tangent_kernel(network, neurons, x))()
-    for block in (1, 3, 7):
-        monkeypatch.setattr("mfsim.kernels.empirical._BLOCK_BYTES", block * 8 * N)
-        assert_close(jax.jit(lambda: tangent_kernel(network, neurons, x))(), whole)
-
-
-def test_tangent_kernel_refuses_inputs_of_another_dimension():
-    network, neurons = make_flow().network, make_neurons(5)
-    with pytest.raises(ValueError, match="one input dimension, got 3, 2 and 3"):
-        tangent_kernel(network, neurons, jnp.ones((N, 3)), jnp.ones((N, 2)))
-
-
 # Blocks
 
 

@@ -15,6 +15,7 @@ from mfsim.activations import (
     Identity,
     Relu,
     Sigmoid,
+    SmoothnessConstants,
     Softplus,
     Tanh,
 )
@@ -127,6 +128,55 @@ def test_only_relu_is_not_smooth():
     rough = [name for name, kind in loaded.items() if not kind.smooth]
     assert "Relu" in rough
     assert not {"Tanh", "Erf", "Softplus", "Sigmoid", "Identity"} & set(rough)
+
+
+def derivatives(activation, z):
+    """h', h'', (z h')' and h''' by automatic differentiation alone."""
+
+    def at(z):
+        slope = jax.grad(activation)
+        bend = jax.grad(slope)
+        return slope(z), bend(z), jax.grad(lambda z: z * slope(z))(z), jax.grad(bend)(z)
+
+    return [np.abs(values) for values in jax.vmap(at)(z)]
+
+
+@pytest.mark.parametrize(
+    "activation", [a for a in [*ACTIVATIONS, Softplus(0.2)] if a != Relu()], ids=repr
+)
+def test_smoothness_constants_are_bounds_and_attained(activation):
+    # In units of its own scale every derivative is extremal within |z| < 4; beyond 20
+    # what is left of a supremum at infinity is below e^{-20}. On a grid of spacing
+    # 1e-3 a smooth maximum is missed by some 1e-6.
+    scale = 1 / getattr(activation, "beta", 1.0)
+    z = scale * jnp.linspace(-20, 20, 40_001)
+    g = activation.constants
+    for values, bound in zip(derivatives(activation, z), g[2:6], strict=True):
+        assert values.max() <= bound * (1 + 1e-12)
+        assert values.max() >= bound * (1 - 1e-3)
+    h = np.abs(activation(z))
+    assert np.all(h <= (g.g1 * np.abs(z) + g.g2) * (1 + 1e-12))
+    # Either end of |h| <= g1 |z| + g2 is attained: near 0, or far out.
+    gap = g.g1 * np.abs(z) + g.g2 - h
+    assert gap.min() <= 1e-3 * scale
+    assert np.isinf(g.g7) == any(activation.end_slopes)
+    if np.isfinite(g.g7):
+        assert g.g7 * (1 - 1e-3) <= h.max() <= g.g7
+    else:
+        assert h.max() / np.abs(z).max() == pytest.approx(g.g1, rel=1e-3)
+
+
+def test_smoothness_constants_by_hand():
+    assert Identity().constants == SmoothnessConstants(1, 0, 1, 0, 1, 0, math.inf)
+    # tanh'' = -2 t (1 - t^2) is extremal at t^2 = 1/3.
+    assert Tanh().constants.g4 == pytest.approx(2 * (1 / 3) ** 0.5 * (2 / 3))
+    # With softplus(beta z)/beta a derivative in z is worth a factor beta.
+    one, three = Softplus().constants, Softplus(3.0).constants
+    assert np.divide(three[:6], one[:6]) == pytest.approx([1, 1 / 3, 1, 3, 1, 9])
+
+
+def test_an_activation_without_smoothness_has_no_constants():
+    assert Relu().constants is None
 
 
 @each_activation

@@ -20,7 +20,7 @@ LAYERS = [
     {"flows"},
     {"kernels", "divergences"},
     {"networks", "losses", "datasets"},
-    {"activations", "blocks"},
+    {"activations", "blocks", "memory"},
     {"component"},
     {"errors", "series"},
 ]

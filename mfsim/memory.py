@@ -1,0 +1,38 @@
+"""How many bytes there are, asked before a large array is made."""
+
+import os
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def default_device() -> Any:
+    """Where arrays are made unless said, also while a function is traced."""
+    with jax.ensure_compile_time_eval():
+        (device,) = jnp.zeros(()).devices()
+    return device
+
+
+def memory_of(device: Any) -> int:
+    """Bytes of memory of a device; a CPU's is the machine's."""
+    stats = device.memory_stats() or {}
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return stats.get("bytes_limit", there)
+
+
+def require_memory(needed: int, what: str) -> None:
+    """Refuse what the default device cannot hold.
+
+    Args:
+        needed: Bytes.
+        what: Begins the message: what must be smaller, and what it takes.
+
+    Raises:
+        ValueError: If there are fewer bytes than needed; says both.
+    """
+    there = memory_of(default_device())
+    if needed > there:
+        raise ValueError(
+            f"{what}; that needs {needed / 2**30:.3g} GiB of {there / 2**30:.3g}."
+        )
