@@ -1,5 +1,6 @@
 """Panels above each other over one axis: which series share one, and its scale."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mfsim.figures.distances import TALAGRAND
-from mfsim.figures.style import EDGE, LOOKS, POINTS, plain
+from mfsim.figures.style import EDGE, FULL, LOOKS, OPEN, POINTS, plain
 
 Words = Mapping[str, str]
 """A word for each series by its name."""
@@ -23,6 +24,16 @@ PANELS: Panels = {
     "error": {"train_error": "train", "test_error": "test"},
     "relative change": {"displacement_relative": "displacement", DRIFT: "kernel drift"},
     "alignment": {"kernel_alignment": "kernel with labels"},
+    "NTK gap": {
+        "ntk_gap": "train, own kernel",
+        "test_ntk_gap": "test, own kernel",
+        "ntk_gap_infinite": "train, infinite width",
+        "test_ntk_gap_infinite": "test, infinite width",
+    },
+    "eigenvalue": {
+        "kernel_lambda_max": r"$\lambda_{\max}(H)$",
+        "kernel_lambda_min": r"$\lambda_{\min}(H)$",
+    },
     "distance": {
         "displacement": "raw displacement",
         "w2_upper_coupling": "coupled displacement",
@@ -38,7 +49,7 @@ PANELS: Panels = {
     },
 }
 
-LOGARITHMIC = ("distance", "KL")
+LOGARITHMIC = ("NTK gap", "eigenvalue", "distance", "KL")
 """Titles of the panels that show positive values alone, on a logarithmic axis."""
 
 BANDS = {"w2_upper": "w2_lower", "kl_upper": "kl_lower"}
@@ -55,6 +66,11 @@ _LOOKS: Mapping[str, Mapping[str, Any]] = {
     "kl_upper": LOOKS[0],
     "kl_lower": LOOKS[1],
     "kl_knn": POINTS,
+    # A colour for each kernel, full markers where it was trained and open ones elsewhere.
+    "ntk_gap": LOOKS[0],
+    "test_ntk_gap": LOOKS[0] | OPEN,
+    "ntk_gap_infinite": LOOKS[1] | FULL,
+    "test_ntk_gap_infinite": LOOKS[1] | OPEN,
 }
 _DEPTH = 0.03
 
@@ -111,7 +127,8 @@ def finish(axes: Axes, title: str, series: xarray.Dataset, keys: Words) -> None:
         unit = "%"
     elif drawn.size and (title in LOGARITHMIC or 0 < 2 * drawn.min() < drawn.max()):
         axes.set_yscale("log")
-    axes.set_ylabel(title + f" [{plain(unit)}]" * (unit != "1"))
+    raised = re.sub(r"\^(\d+)", r"$^{\1}$", plain(unit))
+    axes.set_ylabel(title + f" [{raised}]" * (unit != "1"))
 
 
 def _heights(axes: Axes) -> list[np.ndarray]:

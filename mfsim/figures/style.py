@@ -39,6 +39,10 @@ LOOKS: tuple[dict[str, Any], ...] = (
 )
 """The first, second and third series of a panel."""
 
+FULL: dict[str, Any] = {"linestyle": "-", "markerfacecolor": None}
+OPEN: dict[str, Any] = {"linestyle": ":", "markerfacecolor": "white"}
+"""Two series of one colour."""
+
 POINTS: dict[str, Any] = {
     "color": "#000000",
     "marker": "D",

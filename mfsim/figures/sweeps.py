@@ -22,7 +22,16 @@ from mfsim.storage import Trajectory
 
 _LEVEL = 0.1
 _TRANSITION = {
-    t: PANELS[t] for t in ("relative change", "distance", "KL", "error", "risk")
+    title: PANELS[title]
+    for title in (
+        "relative change",
+        "NTK gap",
+        "eigenvalue",
+        "distance",
+        "KL",
+        "error",
+        "risk",
+    )
 }
 _MARK = {"color": "0.2", "linestyle": (0, (1, 1.5)), "linewidth": 1.4, "zorder": 1}
 

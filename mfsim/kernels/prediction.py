@@ -7,13 +7,10 @@ f(x) = e^{-ct} f_0(x) + k(x) beta, beta' = -r phi' - c beta: n numbers tell all 
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Real
+from jaxtyping import Float, Real
 
 from mfsim.kernels.spectrum import (
     EPS,
@@ -21,13 +18,6 @@ from mfsim.kernels.spectrum import (
     decompose,
     extreme_eigenvalues,
 )
-from mfsim.losses import AbstractLoss
-
-_TOLERANCE = 1e-10
-"""Of the integrator, absolute and relative, for outputs of order one."""
-
-_MAX_STEPS = 2**20
-
 
 Times = Real[np.ndarray, " t"] | Sequence[float | int]
 
@@ -76,7 +66,7 @@ class KernelPrediction:
             ValueError: If shapes do not match, a number is not finite or out of range,
                 or K not symmetric and, up to rounding, positive semi-definite.
 
-        Cost: about 9 n^3 multiplications; each time of a prediction 2 n^2 more.
+        Cost: about 9 n^3 operations; each time of a prediction 2 n (n + k) more.
         """
         self.spectrum = decompose(kernel)
         vectors, n = self.spectrum.vectors, len(self.spectrum.values)
@@ -96,13 +86,13 @@ class KernelPrediction:
 
     def flow(self, times: Times) -> Outputs:
         """Gradient flow at each time; `inf` is the limit."""
-        t = _check_times(times)[:, None]
+        t = check_times(times)[:, None]
         kappa = self.rate * self.spectrum.values
         least = 0.0 if self.decay else self.cutoff * kappa[0]
         return self._sum(
             _flow_sum(0.0, kappa + self.decay, t, least),
             _flow_sum(self.decay, kappa, t, least),
-            _fading(self.decay, t),
+            fading(self.decay, t),
         )
 
     def descent(self, step: float, num_steps: Times) -> Outputs:
@@ -115,7 +105,7 @@ class KernelPrediction:
             ValueError: If a number of steps is not whole and at least 0, or the step
                 not above 0 and below 1/c, where one step forgets everything.
         """
-        k = _check_times(num_steps, "num_steps", "whole")[:, None]
+        k = check_times(num_steps, "num_steps", "whole")[:, None]
         shrink = _check_number(step, "step", above=True) * self.decay
         if shrink >= 1:
             most = 1 / self.decay
@@ -133,9 +123,9 @@ class KernelPrediction:
         with np.errstate(over="ignore", invalid="ignore"):
             learned = gain * (self.labels @ vectors)
             forgotten = faded * (self.initial[:n] @ vectors)
-            return self._outputs(self.rate * (learned - forgotten), memory)
+            return self.outputs(self.rate * (learned - forgotten), memory)
 
-    def _outputs(self, modes: np.ndarray, memory: np.ndarray) -> Outputs:
+    def outputs(self, modes: np.ndarray, memory: np.ndarray) -> Outputs:
         """Memory f_0 + k(x) beta, with `modes` V^T beta."""
         train = modes * self.spectrum.values @ self.spectrum.vectors.T
         outputs = memory * self.initial + np.hstack([train, modes @ self._cross.T])
@@ -189,55 +179,6 @@ def kernel_gradient_descent(
     return outputs.test if options.get("cross") is not None else outputs.train
 
 
-def kernel_loss_flow(
-    kernel: Float[np.ndarray, "n _"],
-    labels: Real[np.ndarray, " _"],
-    rate: float,
-    times: Times,
-    loss: AbstractLoss,
-    **options: Any,
-) -> Outputs:
-    """The solution of df/dt = -rate K phi'(f, y) for any loss, by an adaptive method.
-
-    Args:
-        kernel: K on the training points.
-        labels: y.
-        rate: alpha^2/n in flow time, whatever the loss: phi' has its own factors.
-        times: Finite and at least 0, in any order.
-        loss: phi.
-        **options: `cross`, `initial` and `decay` of `KernelPrediction`.
-
-    Raises:
-        ValueError: As `KernelPrediction`, or for labels that do not suit the loss.
-        RuntimeError: If the integrator gives up.
-
-    Cost: a decomposition; then 13 n^2 multiplications a step, of which there are some
-        rate lambda_max max(phi'') t/4 where stability and not accuracy sets them.
-    """
-    import diffrax  # Half a second that the closed forms need not wait for.
-
-    given = KernelPrediction(kernel, labels, rate, **options)
-    times = _check_times(times, kind="finite")
-    loss.check_labels(given.labels)
-    # With K/kappa_max, of norm 1, the error of its beta bounds that of f.
-    size = given.spectrum.values[0] or 1.0
-    ordered, order = np.unique(times, return_inverse=True)
-    with jax.enable_x64(True):
-        scaled = np.asarray(kernel, np.float64) / size
-        start, decay = given.initial[: len(scaled)], given.decay / (rate * size)
-        problem = scaled, given.labels, start, decay, rate * size * ordered
-        problem = tuple(jnp.asarray(a) for a in problem)
-        states, result = _solve(loss, _MAX_STEPS, problem)
-        states, advice = np.asarray(states), diffrax.RESULTS[result]
-    if result != diffrax.RESULTS.successful:
-        raise RuntimeError(
-            f"times must be within reach of {_MAX_STEPS} steps, got {ordered[-1]:g} at "
-            f"rate lambda_max = {rate * size:.3g}; diffrax says: {advice}"
-        )
-    modes = states[order] / size @ given.spectrum.vectors
-    return given._outputs(modes, _fading(given.decay, times[:, None]))
-
-
 def critical_step(kernel: Float[np.ndarray, "n _"], rate: float) -> float:
     """The step 2/(rate lambda_max) beyond which `kernel_gradient_descent` diverges.
 
@@ -259,10 +200,11 @@ def _flow_sum(c: float, kappa: np.ndarray, t: np.ndarray, least: float) -> np.nd
         reached = -np.expm1(-kappa * now) / np.where(moves, kappa, 1.0)
     limit = np.where(learned, 1 / np.where(learned, kappa, 1.0), 0.0)
     value = np.where(final, limit, np.where(moves, reached, now))
-    return _fading(c, t) * value
+    return fading(c, t) * value
 
 
-def _fading(decay: float, t: np.ndarray) -> np.ndarray:
+def fading(decay: float, t: np.ndarray) -> np.ndarray:
+    """e^{-ct}, what is left of f_0; 1 at t = inf without decay."""
     return np.exp(-decay * t) if decay else np.ones_like(t)
 
 
@@ -280,32 +222,6 @@ def _geometric_sum(shrink: float, gap: np.ndarray, k: np.ndarray) -> np.ndarray:
     return np.where(moves, total, k * np.exp((k - 1) * log_p))
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _solve(loss: AbstractLoss, max_steps: int, problem: tuple) -> tuple[Any, Any]:
-    """Beta at increasing times, for the rate 1, and how the integration ended."""
-    import diffrax
-
-    kernel, labels, initial, decay, times = problem
-
-    def velocity(t: Any, beta: Array, _: None) -> Array:
-        f = jnp.exp(-decay * t) * initial + kernel @ beta
-        return -loss.derivative(f, labels) - decay * beta
-
-    solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(velocity),
-        diffrax.Dopri8(),
-        0.0,
-        times[-1],
-        None,
-        jnp.zeros_like(labels),
-        saveat=diffrax.SaveAt(ts=times),
-        stepsize_controller=diffrax.PIDController(rtol=_TOLERANCE, atol=_TOLERANCE),
-        max_steps=max_steps,
-        throw=False,
-    )
-    return solution.ys, solution.result
-
-
 def _check_number(value: float, what: str, *, above: bool = False) -> float:
     if not (0 < value < math.inf or (value == 0 and not above)):
         least = "above 0" if above else "at least 0"
@@ -313,7 +229,8 @@ def _check_number(value: float, what: str, *, above: bool = False) -> float:
     return float(value)
 
 
-def _check_times(times: Times, what: str = "times", kind: str = "real") -> np.ndarray:
+def check_times(times: Times, what: str = "times", kind: str = "real") -> np.ndarray:
+    """The times in float64, or ValueError unless "real", "finite" or "whole"."""
     times = np.asarray(times, dtype=np.float64)
     good = (times >= 0) & (np.isfinite(times) | (kind == "real"))
     if kind == "whole":

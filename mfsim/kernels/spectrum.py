@@ -73,7 +73,7 @@ def decompose(kernel: Float[np.ndarray, "n _"]) -> Spectrum:
         ValueError: If the kernel is not square, finite, symmetric and, up to rounding,
             positive semi-definite.
 
-    Cost: about 9 n^3 multiplications; three n x n arrays.
+    Cost: about 9 n^3 operations; three n x n arrays.
     """
     kernel = check_gram(kernel)
     # Divide and conquer: as fast as the relatively robust 'evr' and more orthogonal.
@@ -93,7 +93,7 @@ def extreme_eigenvalues(kernel: Float[np.ndarray, "n _"]) -> ExtremeEigenvalues:
     Raises:
         ValueError: As `decompose`.
 
-    Cost: 4 n^3/3 multiplications; above the limit n^3/6 and one more n x n array.
+    Cost: 4 n^3/3 operations; above the limit n^3/3 and one more n x n array.
     """
     return _extremes(check_gram(kernel), "kernel")
 
@@ -130,7 +130,7 @@ def require_positive(
             one of K_ii = 0, a pair with K_ij = +-sqrt(K_ii K_jj) to rounding, or those
             with the largest weight in the null vector. Else as `decompose`.
 
-    Cost: n^3/6 multiplications; more where the kernel is close to singular.
+    Cost: n^3/3 operations; more where the kernel is close to singular.
     """
     kernel = check_gram(kernel, what)
     factor = _cholesky(kernel)

@@ -3,12 +3,19 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from mfsim.component import count
-from mfsim.kernels import infinite_width_kernel, tangent_kernel
-from mfsim.kernels.prediction import KernelPrediction, Outputs, kernel_loss_flow
+from mfsim.kernels import (
+    KernelPrediction,
+    infinite_width_kernel,
+    loss_flow,
+    tangent_kernel,
+)
+from mfsim.kernels.prediction import Outputs
 from mfsim.losses import SquaredError
 from mfsim.observables.base import AbstractObservable, train_outputs
 from mfsim.series import Series
@@ -58,14 +65,16 @@ class NtkGap(AbstractObservable):
         if n > self.max_points:
             return {}
         network = flow.network
-        points = np.concatenate([data.x_train, data.x_test])
+        points = np.concatenate([data.x_train, data.x_test], dtype=np.float64)
         kernels = {"": tangent_kernel(network, state.params, points, data.x_train)}
-        start = np.asarray(flow.predict(state, points.astype(state.params[0].dtype)))
-        initial = {"": start.astype(np.float64), "_infinite": None}
+        at = jnp.asarray(points, jax.tree.leaves(state.params)[0].dtype)
+        start = np.asarray(flow.predict(state, at), np.float64)
+        labels = np.asarray(data.y_train, np.float64)
+        initial = {"": start, "_infinite": None}
         if not _no_limit(network, points[:1]):
             kernels["_infinite"] = infinite_width_kernel(network, points, data.x_train)
         return {
-            name: _predict(flow, integrator, data.y_train, kernel, initial[name])
+            name: _predict(flow, integrator, labels, kernel, initial[name])
             for name, kernel in kernels.items()
         }
 
@@ -117,9 +126,10 @@ def _predict(flow: Any, integrator: Any, y: Any, kernel: Any, initial: Any) -> P
     square = (square + square.T) / 2
     options = {"cross": cross, "initial": initial}
     if isinstance(flow.loss, SquaredError):
-        prediction = KernelPrediction.of(square, y, 2 * rate, **options)
-        return lambda k: prediction.descent(step, [k])
-    return lambda k: kernel_loss_flow(square, y, rate, [step * k], flow.loss, **options)
+        squared = KernelPrediction(square, y, 2 * rate, **options)
+        return lambda k: squared.descent(step, [k])
+    other = KernelPrediction(square, y, rate, **options)
+    return lambda k: loss_flow(other, flow.loss, [step * k])
 
 
 def _mean_square(difference: Float[np.ndarray, " n"]) -> float:

@@ -38,6 +38,7 @@ HOMES = {
         "divergences.nearest_neighbours",
     },
     "ott": {"divergences.wasserstein"},
+    "diffrax": {"kernels.ode", "integrators"},
 }
 WITHOUT_JAX = ("storage", "figures", "errors", "series", "summary", "cli", "progress")
 

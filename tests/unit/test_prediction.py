@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
-from mfsim.kernels import prediction
+from mfsim.kernels import kernel_loss_flow, ode
 from mfsim.kernels.prediction import (
     KernelPrediction,
     critical_step,
     kernel_gradient_descent,
     kernel_gradient_flow,
-    kernel_loss_flow,
 )
 from mfsim.losses import Logistic, SquaredError
 
@@ -233,9 +232,9 @@ def test_the_cutoff_is_the_one_stated():
     kernel, y = np.diag([1.0, 0.1, 0.01]), np.ones(3)
     limit = kernel_gradient_flow(kernel, y, 1.0, [math.inf, 1e5], cutoff=0.05)
     np.testing.assert_allclose(limit, [[1, 1, 0], [1, 1, 1]], atol=1e-14)
-    ridge = kernel_gradient_flow(kernel, y, 1.0, [math.inf], cutoff=0.05, decay=1.0)
-    # No cutoff with decay: kappa/(kappa + 1).
-    np.testing.assert_allclose(ridge, [[1 / 2, 1 / 11, 1 / 101]], rtol=1e-14)
+    ridge = kernel_gradient_flow(kernel, y, 1.0, [math.inf], cutoff=0.05, decay=0.01)
+    # No cutoff with decay: kappa/(kappa + 0.01).
+    np.testing.assert_allclose(ridge, [[1 / 1.01, 0.1 / 0.11, 0.5]], rtol=1e-14)
 
 
 def test_negative_rounding_does_not_grow():
@@ -248,6 +247,26 @@ def test_negative_rounding_does_not_grow():
     np.testing.assert_allclose(test[:, 1], [1, 1e18])
     with pytest.raises(ValueError, match="^kernel must be positive semi-definite"):
         kernel_gradient_flow(np.diag([1.0, -1e-9]), np.ones(2), 1.0, [1.0])
+
+
+def test_directions_of_zero_have_the_limits_of_the_formulas():
+    start, start_test, decay, step, k = 0.4, -0.2, 0.5, 0.2, 3
+    predict = KernelPrediction(
+        np.zeros((1, 1)),
+        np.ones(1),
+        1.0,
+        cross=np.ones((1, 1)),
+        initial=np.array([start, start_test]),
+        decay=decay,
+    )
+    # beta' = y - e^{-ct} f_0 - c beta, and its steps with p = 1 - step c.
+    e, p = math.exp(-decay * 2.0), 1 - step * decay
+    beta = (1 - e) / decay - 2.0 * e * start
+    found = predict.flow([2.0]).test
+    np.testing.assert_allclose(found, [[e * start_test + beta]], rtol=1e-14)
+    beta = step * (1 + p + p**2) - step * k * p ** (k - 1) * start
+    found = predict.descent(step, [k]).test
+    np.testing.assert_allclose(found, [[p**k * start_test + beta]], rtol=1e-13)
 
 
 def test_a_kernel_of_zero_learns_nothing():
@@ -310,7 +329,7 @@ def test_all_is_float64_without_64_bit_jax():
 
 
 def test_an_integrator_that_gives_up_says_why(monkeypatch):
-    monkeypatch.setattr(prediction, "_MAX_STEPS", 5)
+    monkeypatch.setattr(ode, "_MAX_STEPS", 5)
     arguments = 2 * np.eye(3), np.ones(3), 1.0, [5e4], Logistic()
     with pytest.raises(
         RuntimeError,
