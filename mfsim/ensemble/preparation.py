@@ -5,6 +5,7 @@ import functools
 import json
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -153,6 +154,7 @@ def _check_memory(experiment: Experiment, data: Data) -> None:
             f"the {there / 2**30:.0f} GiB of memory, got {flow.network.width}, "
             f"which needs {needed / 2**30:.3g} GiB."
         )
+    observable: Any
     for i, observable in enumerate(experiment.observables):
         if (kernels := observable.plan(flow, data)) > there - needed:
             raise ConfigError(

@@ -14,4 +14,5 @@ from mfsim.kernels.spectrum import alignment as alignment
 from mfsim.kernels.spectrum import decompose as decompose
 from mfsim.kernels.spectrum import effective_rank as effective_rank
 from mfsim.kernels.spectrum import extreme_eigenvalues as extreme_eigenvalues
+from mfsim.kernels.spectrum import leading_spectrum as leading_spectrum
 from mfsim.kernels.spectrum import require_positive as require_positive

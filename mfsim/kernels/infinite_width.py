@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mfsim.kernels.gaussian_moments import product_means, relu_angle
+from mfsim.memory import require_memory
 from mfsim.networks import DeepRelu, TwoLayer
 
 _NEAR = 1 - 1e-4
@@ -64,6 +65,12 @@ def infinite_width_kernel(
         raise ValueError(
             f"y must have the input dimension of x, {x.shape[1]}, got {right.shape[1]}."
         )
+    gram = 8 * len(x) * len(right)
+    require_memory(
+        8 * gram,
+        f"x and y must have fewer rows than {len(x)} and {len(right)}: the kernel has "
+        f"{gram / 2**30:.3g} GiB, eight times that as it is made",
+    )
     return _kernel(network, _pairs(x, y))
 
 

@@ -12,12 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Real
 
-from mfsim.kernels.spectrum import (
-    EPS,
-    check_vector,
-    decompose,
-    extreme_eigenvalues,
-)
+from mfsim.kernels.gram import EPS, check_vector
+from mfsim.kernels.spectrum import Spectrum, decompose, extreme_eigenvalues
 
 Times = Real[np.ndarray, " t"] | Sequence[float | int]
 
@@ -38,7 +34,7 @@ class KernelPrediction:
 
     def __init__(
         self,
-        kernel: Float[np.ndarray, "n _"],
+        kernel: Float[np.ndarray, "n _"] | Spectrum,
         labels: Real[np.ndarray, " _"],
         rate: float,
         *,
@@ -47,10 +43,10 @@ class KernelPrediction:
         decay: float = 0.0,
         cutoff: float | None = None,
     ):
-        """Decomposes the kernel.
+        """Decomposes the kernel, unless that is done.
 
         Args:
-            kernel: K on the training points.
+            kernel: K on the training points, or what `decompose` made of it.
             labels: y.
             rate: r, per unit of K and time: 2 alpha^2/n for the loss (f - y)^2 of a
                 two-layer network in flow time.
@@ -68,7 +64,7 @@ class KernelPrediction:
 
         Cost: about 9 n^3 operations; each time of a prediction 2 n (n + k) more.
         """
-        self.spectrum = decompose(kernel)
+        self.spectrum = kernel if isinstance(kernel, Spectrum) else decompose(kernel)
         vectors, n = self.spectrum.vectors, len(self.spectrum.values)
         cross = np.zeros((0, n)) if cross is None else np.asarray(cross, np.float64)
         if cross.shape[1:] != (n,) or not np.isfinite(cross).all():

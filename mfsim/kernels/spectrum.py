@@ -9,18 +9,23 @@ import scipy.linalg
 from jaxtyping import Float, Real
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from mfsim.kernels.gram import (
+    EPS,
+    SLACK,
+    check_gram,
+    check_nonzero,
+    check_vector,
+    cholesky,
+    shifted_cholesky,
+)
+
 DENSE_LIMIT = 8000
 """Most points whose extreme eigenvalues are found densely; above, by Lanczos."""
-
-EPS = float(np.finfo(np.float64).eps)
-
-_SLACK = 100
-"""Times n eps: entries that sum over many neurons round by more than eps each."""
 
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """K = V diag(kappa) V^T, leading eigenvalue first.
+    """K = V diag(kappa) V^T, leading eigenvalue first; all of it or its leading part.
 
     Fields:
         values: kappa, descending, in the unit of the kernel; what rounding made
@@ -28,8 +33,8 @@ class Spectrum:
         vectors: V, an eigenvector a column.
     """
 
-    values: Float[np.ndarray, " n"]
-    vectors: Float[np.ndarray, "n n"]
+    values: Float[np.ndarray, " r"]
+    vectors: Float[np.ndarray, "n r"]
 
     def rank(self, cutoff: float | None = None) -> int:
         """Number of eigenvalues above `cutoff`, n eps unless given, times kappa_max."""
@@ -38,10 +43,10 @@ class Spectrum:
 
     def label_projections(
         self, labels: Real[np.ndarray, " _"]
-    ) -> Float[np.ndarray, " n"]:
+    ) -> Float[np.ndarray, " r"]:
         """Share (v_k.y)^2/|y|^2 of the labels on each eigenvector, leading first."""
-        labels = check_vector(labels, len(self.values), "labels")
-        _check_nonzero(labels, "labels")
+        labels = check_vector(labels, len(self.vectors), "labels")
+        check_nonzero(labels, "labels")
         return np.square(self.vectors.T @ labels) / (labels @ labels)
 
 
@@ -83,6 +88,22 @@ def decompose(kernel: Float[np.ndarray, "n _"]) -> Spectrum:
     return Spectrum(np.maximum(values[::-1], 0.0), leading_first)
 
 
+def leading_spectrum(kernel: Float[np.ndarray, "n _"], num: int) -> Spectrum:
+    """The leading `num` eigenvalues and eigenvectors, by Lanczos' method if few.
+
+    Raises:
+        ValueError: As `decompose`; Lanczos does not see a negative eigenvalue.
+
+    Cost: some tens of products of the matrix with a vector an eigenvalue.
+    """
+    kernel = check_gram(kernel)
+    if num > len(kernel) // 8:
+        whole = decompose(kernel)
+        return Spectrum(whole.values[:num], whole.vectors[:, :num])
+    values, vectors = eigsh(kernel, k=num, which="LA", v0=_start(len(kernel)))
+    return Spectrum(np.maximum(values[::-1], 0.0), vectors[:, ::-1])
+
+
 def extreme_eigenvalues(kernel: Float[np.ndarray, "n _"]) -> ExtremeEigenvalues:
     """The least and the largest eigenvalue of a Gram matrix, with their error.
 
@@ -101,7 +122,7 @@ def extreme_eigenvalues(kernel: Float[np.ndarray, "n _"]) -> ExtremeEigenvalues:
 def effective_rank(kernel: Float[np.ndarray, "n _"]) -> float:
     """(tr K)^2/|K|_F^2, between 1 and n; ValueError for a kernel of 0."""
     kernel = check_gram(kernel)
-    _check_nonzero(kernel, "kernel")
+    check_nonzero(kernel, "kernel")
     return float((np.trace(kernel) / np.linalg.norm(kernel)) ** 2)
 
 
@@ -111,8 +132,8 @@ def alignment(
     """y^T K y/(|y|^2 |K|_F), between 0 and 1; ValueError if either is all 0."""
     kernel = check_gram(kernel)
     labels = check_vector(labels, len(kernel), "labels")
-    _check_nonzero(kernel, "kernel")
-    _check_nonzero(labels, "labels")
+    check_nonzero(kernel, "kernel")
+    check_nonzero(labels, "labels")
     return float(labels @ kernel @ labels / (labels @ labels) / np.linalg.norm(kernel))
 
 
@@ -133,7 +154,7 @@ def require_positive(
     Cost: n^3/3 operations; more where the kernel is close to singular.
     """
     kernel = check_gram(kernel, what)
-    factor = _cholesky(kernel)
+    factor = cholesky(kernel)
     if factor is not None:
         lapack: Any = scipy.linalg.lapack
         reciprocal, _ = lapack.dpocon(factor, np.linalg.norm(kernel, 1), uplo="L")
@@ -148,82 +169,14 @@ def require_positive(
     )
 
 
-def check_gram(
-    kernel: Float[np.ndarray, "n _"], what: str = "kernel"
-) -> Float[np.ndarray, "n n"]:
-    """The kernel in float64, or ValueError unless square, finite and symmetric."""
-    kernel = np.asarray(kernel, dtype=np.float64)
-    if kernel.ndim != 2 or len(set(kernel.shape)) > 1 or not kernel.size:
-        raise ValueError(
-            f"{what} must be a square matrix, got shape {kernel.shape}; give the "
-            "kernel of the training points with themselves."
-        )
-    if not np.isfinite(kernel).all():
-        i, j = np.argwhere(~np.isfinite(kernel))[0]
-        raise ValueError(f"{what} must be finite, got {kernel[i, j]} at ({i}, {j}).")
-    gap = np.abs(kernel - kernel.T)
-    if gap.max() > _SLACK * len(kernel) * EPS * np.abs(kernel).max():
-        i, j = np.unravel_index(gap.argmax(), gap.shape)
-        raise ValueError(
-            f"{what} must be symmetric, got {kernel[i, j]:.6g} at ({i}, {j}) and "
-            f"{kernel[j, i]:.6g} at ({j}, {i})."
-        )
-    return kernel
-
-
-def check_vector(
-    values: Real[np.ndarray, " _"], n: int, what: str
-) -> Float[np.ndarray, " n"]:
-    """The numbers in float64, or ValueError unless they are n and finite."""
-    values = np.asarray(values, dtype=np.float64)
-    if values.shape != (n,):
-        raise ValueError(
-            f"{what} must be {n} numbers, one a point, got shape {values.shape}."
-        )
-    if not np.isfinite(values).all():
-        i = np.flatnonzero(~np.isfinite(values))[0]
-        raise ValueError(f"{what} must be finite, got {values[i]} for point {i}.")
-    return values
-
-
-def shifted_cholesky(
-    kernel: Float[np.ndarray, "n n"], size: float, what: str = "kernel"
-) -> Float[np.ndarray, "n n"]:
-    """Lower Cholesky factor of K + s I, s = 100 n eps `size`, with `size` some |K| > 0.
-
-    Raises:
-        ValueError: If it has none, so that K is not semi-definite up to rounding.
-    """
-    shift = _SLACK * len(kernel) * EPS * size
-    factor = _cholesky(kernel + shift * np.eye(len(kernel)))
-    if factor is None:
-        raise ValueError(
-            f"{what} must be positive semi-definite, got an eigenvalue below "
-            f"{-shift:.3g}; give the Gram matrix of one set of points."
-        )
-    return factor
-
-
 def _check_semidefinite(values: np.ndarray, what: str) -> None:
     """Of ascending eigenvalues: ValueError if the first is below -100 n eps |K|."""
     size = np.abs(values).max()
-    if values[0] < -_SLACK * len(values) * EPS * size:
+    if values[0] < -SLACK * len(values) * EPS * size:
         raise ValueError(
             f"{what} must be positive semi-definite, got lambda_min = {values[0]:.3g} "
             f"at |K| = {size:.3g}; give the Gram matrix of one set of points."
         )
-
-
-def _check_nonzero(array: np.ndarray, what: str) -> None:
-    if not array.any():
-        raise ValueError(f"{what} must not all be 0, got zeros only.")
-
-
-def _cholesky(kernel: np.ndarray) -> np.ndarray | None:
-    try:
-        return scipy.linalg.cholesky(kernel, lower=True, check_finite=False)
-    except scipy.linalg.LinAlgError:
-        return None
 
 
 def _extremes(kernel: np.ndarray, what: str) -> ExtremeEigenvalues:
@@ -255,9 +208,13 @@ def _lowest_vector(kernel: np.ndarray, largest: float, what: str) -> np.ndarray:
 
 
 def _leading_vector(matrix: Any) -> np.ndarray:
-    """Unit eigenvector of the largest |eigenvalue|, from a fixed generic start."""
-    start = np.random.default_rng(0).standard_normal(matrix.shape[0])
-    return eigsh(matrix, k=1, v0=start)[1][:, 0]
+    """Unit eigenvector of the largest |eigenvalue|."""
+    return eigsh(matrix, k=1, v0=_start(matrix.shape[0]))[1][:, 0]
+
+
+def _start(n: int) -> np.ndarray:
+    """Fixed, so that results repeat, and generic, so that no eigenvector is missed."""
+    return np.random.default_rng(0).standard_normal(n)
 
 
 def _rayleigh(kernel: np.ndarray, vector: np.ndarray) -> tuple[float, float]:

@@ -162,19 +162,16 @@ class KernelSpectrum(AbstractObservable):
 
     def finish(self, flow, found, reference):
         kernel = found["kernel"].astype(np.float64)
-        parts = spectrum.decompose(kernel)
         ends = spectrum.extreme_eigenvalues(kernel)
-        leading = slice(self.num_leading)
+        leading = spectrum.leading_spectrum(kernel, self.num_leading)
         return {
             "kernel_lambda_min": ends.lambda_min,
             "kernel_lambda_min_error": ends.error,
             "kernel_lambda_max": ends.lambda_max,
             "kernel_condition_number": ends.condition_number,
             "kernel_effective_rank": spectrum.effective_rank(kernel),
-            "kernel_eigenvalues": parts.values[leading],
-            "kernel_label_projections": parts.label_projections(found["labels"])[
-                leading
-            ],
+            "kernel_eigenvalues": leading.values,
+            "kernel_label_projections": leading.label_projections(found["labels"]),
         }
 
     def plan(self, flow, data):

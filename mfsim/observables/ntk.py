@@ -1,5 +1,6 @@
 """How far the network is from what its tangent kernel at the start predicts."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,8 @@ from jaxtyping import Float
 from mfsim.component import count
 from mfsim.kernels import (
     KernelPrediction,
+    Spectrum,
+    decompose,
     infinite_width_kernel,
     loss_flow,
     tangent_kernel,
@@ -123,13 +126,32 @@ def _predict(flow: Any, integrator: Any, y: Any, kernel: Any, initial: Any) -> P
     n, step = len(y), float(integrator.step)
     rate = float(flow.kernel_rate) / n
     square, cross = kernel[:n], kernel[n:]
-    square = (square + square.T) / 2
+    spectrum = _decomposed(_Contents((square + square.T) / 2))
     options = {"cross": cross, "initial": initial}
     if isinstance(flow.loss, SquaredError):
-        squared = KernelPrediction(square, y, 2 * rate, **options)
+        squared = KernelPrediction(spectrum, y, 2 * rate, **options)
         return lambda k: squared.descent(step, [k])
-    other = KernelPrediction(square, y, rate, **options)
+    other = KernelPrediction(spectrum, y, rate, **options)
     return lambda k: loss_flow(other, flow.loss, [step * k])
+
+
+class _Contents:
+    """An array as the key of a cache."""
+
+    def __init__(self, array: np.ndarray):
+        self.array = array
+
+    def __hash__(self):
+        return hash(self.array.tobytes())
+
+    def __eq__(self, other: object):
+        return isinstance(other, _Contents) and np.array_equal(self.array, other.array)
+
+
+@functools.lru_cache(maxsize=2)
+def _decomposed(contents: _Contents) -> Spectrum:
+    """The decomposition of a kernel, which runs that differ in alpha share."""
+    return decompose(contents.array)
 
 
 def _mean_square(difference: Float[np.ndarray, " n"]) -> float:

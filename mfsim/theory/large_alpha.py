@@ -17,8 +17,9 @@ from jaxtyping import Float
 from scipy.linalg import cho_solve
 
 from mfsim.divergences.nodes import prior_weights
+from mfsim.kernels.gram import check_vector
 from mfsim.kernels.infinite_width import infinite_width_kernel
-from mfsim.kernels.spectrum import check_vector, require_positive
+from mfsim.kernels.spectrum import require_positive
 from mfsim.networks import Neurons, TwoLayer
 
 Gram = Float[np.ndarray, "n n"]

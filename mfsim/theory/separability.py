@@ -13,7 +13,8 @@ from jaxtyping import Float, Real
 from scipy.linalg import cho_solve, solve_triangular
 from scipy.optimize import nnls
 
-from mfsim.kernels.spectrum import check_vector, require_positive
+from mfsim.kernels.gram import check_vector
+from mfsim.kernels.spectrum import require_positive
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mfsim.kernels import spectrum
+from mfsim.kernels.gram import EPS
 from mfsim.kernels.spectrum import (
-    EPS,
     alignment,
     decompose,
     effective_rank,
     extreme_eigenvalues,
+    leading_spectrum,
     require_positive,
 )
 
@@ -210,3 +211,20 @@ def test_what_has_no_direction_is_refused():
         alignment(np.eye(3), np.ones(2))
     with pytest.raises(ValueError, match="^labels must be finite, got inf for point 1"):
         decompose(np.eye(2)).label_projections(np.array([0, np.inf]))
+
+
+@pytest.mark.parametrize("num", [3, 30])
+def test_leading_spectrum_is_part_of_the_whole(num):
+    # 3 of 40 come by Lanczos, 30 densely; vectors up to their sign.
+    kernel = conjugate(np.geomspace(1, 1e-4, 40))
+    whole, part = decompose(kernel), leading_spectrum(kernel, num)
+    np.testing.assert_allclose(part.values, whole.values[:num], rtol=1e-10)
+    overlaps = np.abs(np.sum(part.vectors * whole.vectors[:, :num], axis=0))
+    np.testing.assert_allclose(overlaps, 1, rtol=1e-10)
+    labels = np.arange(40.0)
+    np.testing.assert_allclose(
+        part.label_projections(labels),
+        whole.label_projections(labels)[:num],
+        rtol=0,
+        atol=1e-12,
+    )
