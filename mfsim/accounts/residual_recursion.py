@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mfsim.accounts.base import AbstractAccount, Step, Sum
+from mfsim.accounts.base import AbstractAccount, Step, Sum, takes_all
 from mfsim.flows import State
 from mfsim.flows.base import Batch
 
@@ -46,13 +46,20 @@ class ResidualRecursion(AbstractAccount):
 
     num_points: int = eqx.field(static=True)
 
-    def begin(self, flow: Any, integrator: Any, batch: Batch, state: State) -> _Kept:
+    def begin(
+        self, flow: Any, integrator: Any, batch: Batch, state: State
+    ) -> _Kept | None:
+        # The kernel of a batch is not that of the points: nothing is kept.
+        if not takes_all(integrator):
+            return None
         labels = batch[1][: self.num_points]
         one = jnp.zeros((), labels.dtype)
         outputs = flow.predict(state, batch[0][: self.num_points])
         return _Kept(outputs, one, Sum.zeros((), labels.dtype))
 
-    def add(self, kept: _Kept, step: Step) -> _Kept:
+    def add(self, kept: _Kept | None, step: Step) -> _Kept | None:
+        if kept is None:
+            return None
         change = step.integrator.step * self._push(step)
         outputs = self._outputs(step)
         total = kept.total.add(_rms(outputs - kept.expected))

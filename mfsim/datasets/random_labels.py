@@ -28,8 +28,8 @@ class RandomLabels(AbstractDataset):
         except ConfigError as error:
             raise ConfigError(f"dataset.{error}") from error
         return data._replace(
-            y_train=self._coins("train labels", len(data.x_train)),
-            y_test=self._coins("test labels", len(data.x_test)),
+            y_train=self._coins("random train labels", len(data.x_train)),
+            y_test=self._coins("random test labels", len(data.x_test)),
         )
 
     def _coins(self, name: str, num: int) -> Float[np.ndarray, " n"]:

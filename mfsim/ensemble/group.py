@@ -80,9 +80,8 @@ class Group:
         saves = self.members[0].saves
         for member in self.members:
             self._progress.begin(member.task.name, step, int(saves[-1]))
-        with self._timed("measuring"):
-            for j, member in enumerate(self.members):
-                member.refer(_member(self._initial, j))
+        if not self.refer(stop):
+            return self._interrupt(step)
         first = self.measure(self._begin())
         for member, risk in zip(self.members, first.risk, strict=True):
             member.first_risk = float(risk)
@@ -99,6 +98,16 @@ class Group:
         for _, member in self._running():
             self._end(member, "completed", member.message)
         return None
+
+    def refer(self, stop: threading.Event | None = None) -> bool:
+        """Let members work out what they need of their start, unless interrupted."""
+        shared: dict[Any, Any] = {}
+        with self._timed("measuring"):
+            for j, member in enumerate(self.members):
+                if stop is not None and stop.is_set():
+                    return False
+                member.refer(_member(self._initial, j), shared)
+        return True
 
     def advance(self, count: int) -> Bool[np.ndarray, " g"]:
         """Go `count` steps on; says which members are still finite."""
@@ -121,6 +130,12 @@ class Group:
                 self._reals, self._data, carry, self._initial
             )
             return jax.tree.map(np.asarray, measured)
+
+    def row(self, j: int, measured: Measurement) -> dict[str, np.ndarray]:
+        """The series of a member at a save."""
+        with self._timed("measuring"):
+            row = self.members[j].finish_row(_member(measured.found, j))
+        return row | {"stable_step": np.asarray(measured.stable_step[j])}
 
     def _begin(self) -> Carry:
         """The carry at the start."""
@@ -183,9 +198,7 @@ class Group:
             if member.has_exploded(risk):
                 self._diverge(member, step)
                 continue
-            with self._timed("measuring"):
-                row = member.finish_row(_member(measured.found, j))
-            row["stable_step"] = np.asarray(measured.stable_step[j])
+            row = self.row(j, measured)
             with self._timed("writing"):
                 member.record(step, row, risk, self._fetch(j))
             self._progress.update(member.task.name, step, risk)

@@ -20,7 +20,7 @@ from mfsim.datasets import Data
 from mfsim.ensemble.program import physics
 from mfsim.errors import ConfigError, MfsimError
 from mfsim.experiment import Experiment, hash_file
-from mfsim.observables import AbstractObservable
+from mfsim.observables import AbstractObservable, Start
 from mfsim.series import Series
 from mfsim.storage import MAX_DATA_BYTES, DataFile, Recorder, open_trajectory
 
@@ -72,7 +72,8 @@ class Member:
         self.start: tuple[int, Sequence[np.ndarray]] | None = None
         self.risk = self.first_risk = float("nan")
         self.row: dict[str, np.ndarray] = {}
-        self.references: dict[AbstractObservable, Any] = {}
+        self._references: dict[AbstractObservable, Any] = {}
+        self._refused: dict[AbstractObservable, str] = {}
         self._missing: Counter[str] = Counter()
         outputs = np.zeros_like(data.y_train)
         self._idle_risk = float(experiment.flow.loss(outputs, data.y_train).mean())
@@ -139,13 +140,16 @@ class Member:
             **provenance(),
         }
 
-    def refer(self, state: PyTree) -> None:
-        """Let the observables work out what they need of the state at t = 0."""
-        flow, integrator = physics(self.experiment)
-        self.references = {
-            each: each.reference(flow, integrator, self.data, state)
-            for each in self.experiment.observables
-        }
+    def refer(self, state: PyTree, shared: dict[Any, Any]) -> None:
+        """Let the observables work out what they need of the state at t = 0.
+
+        Args:
+            state: That state.
+            shared: As in `Start`.
+        """
+        start = Start(*physics(self.experiment), self.data, state, shared)
+        for observable in self.experiment.observables:
+            self._references[observable] = observable.reference(start)
 
     def finish_row(
         self, found: Sequence[Mapping[str, np.ndarray]]
@@ -155,10 +159,21 @@ class Member:
         flow = self.experiment.flow
         for observable, part in zip(self.experiment.observables, found, strict=True):
             arrays = {name: np.asarray(value) for name, value in part.items()}
-            reference = self.references[observable]
-            row |= observable.finish(flow, arrays, reference)
+            reference = self._references[observable]
+            try:
+                row |= observable.finish(flow, arrays, reference)
+            except ValueError as error:
+                self._refused.setdefault(observable, str(error))
+                row |= self._without(observable)
         wanted = {k for k, v in self.declared.items() if isinstance(v, Series)}
         return {k: np.asarray(v) for k, v in row.items() if k in wanted}
+
+    def _without(self, observable: AbstractObservable) -> dict[str, np.ndarray]:
+        """The series of an observable where they cannot be had."""
+        experiment = self.experiment
+        found = observable.declare(experiment.flow, experiment.integrator, self.data)
+        kept = {name: s for name, s in found.items() if isinstance(s, Series)}
+        return {name: np.full(series.shape, np.nan) for name, series in kept.items()}
 
     def record(
         self,
@@ -253,6 +268,8 @@ class Member:
         for observable in self.experiment.observables:
             if text := observable.complain(self.row):
                 self._recorder.warn(text)
+        for observable, reason in self._refused.items():
+            self._recorder.warn(f"{type(observable).__name__}: {reason}")
         for name, rows in sorted((+self._missing).items()):
             if name.endswith("_se") and self._missing[name.removesuffix("_se")]:
                 continue  # Said of the series itself.

@@ -160,5 +160,6 @@ def _check_memory(experiment: Experiment, data: Data) -> None:
             raise ConfigError(
                 f"observables[{i}].max_points must let kernels fit beside the state "
                 f"in the {there / 2**30:.3g} GiB of memory, got "
-                f"{observable.max_points}, which needs {kernels / 2**30:.3g} GiB."
+                f"{getattr(observable, 'max_points', None)}, which needs "
+                f"{kernels / 2**30:.3g} GiB."
             )

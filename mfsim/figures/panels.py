@@ -66,7 +66,7 @@ _LOOKS: Mapping[str, Mapping[str, Any]] = {
     "kl_upper": LOOKS[0],
     "kl_lower": LOOKS[1],
     "kl_knn": POINTS,
-    # A colour for each kernel, full markers where it was trained and open ones elsewhere.
+    # A colour for each kernel; full markers on training points, open ones on test.
     "ntk_gap": LOOKS[0],
     "test_ntk_gap": LOOKS[0] | OPEN,
     "ntk_gap_infinite": LOOKS[1] | FULL,

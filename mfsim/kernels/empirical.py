@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from mfsim.blocks import block_size, map_blocks, sum_blocks
+from mfsim.kernels.layers import layered_kernel
 from mfsim.kernels.precision import require_precision
 from mfsim.memory import require_memory
 from mfsim.networks import AbstractNetwork, DeepRelu, Neurons, TwoLayer
@@ -49,30 +50,27 @@ def tangent_kernel(
         params: Its parameters: neurons (w, u), or weights (W_1, ..., W_L).
         x: Left inputs, one a row.
         y: Right inputs, likewise; `x` unless given.
-        weights: Probabilities of the neurons of a two-layer network, so that p may be a
-            law on a grid; 1/m each unless given.
+        weights: Masses of the neurons of a two-layer network, so that p may be a law on
+            a grid; taken as they are, 1/m each unless given.
         block_mib: Most memory in MiB for work arrays; less of it is slower.
 
     Returns:
         The kernel, a NumPy array unless traced, in float64 whatever JAX's flags say;
-        symmetric positive semi-definite without `y`. Unit: output^2.
+        symmetric positive semi-definite without `y`. Unit: output^2/parameter^2.
 
     Raises:
         ValueError: If inputs and parameters differ in dimension, weights are given for
-            another network, or the kernel does not fit in memory: says the bytes.
+            another network, it is traced without 64-bit JAX, or the kernel does not fit
+            in memory: says the bytes.
+        ConfigError: If the device multiplies in less than float64.
 
     Cost: two-layer, two products of n k m; DeepRelu, 2 L - 1 of them and a forward and
-        a backward pass; half of the products without `y`.
+        a backward pass; little more than half of the products without `y`.
     Source: Chen et al. 2020, eqs. (3.5)-(3.7); Jacot et al. 2018, sec. 4.
     """
-    _check_inputs(x, y, weights, network)
+    _check_inputs(network, params, x, y, weights)
     right = x if y is None else y
-    gram = 8 * len(x) * len(right)
-    require_memory(
-        2 * gram + block_mib * MEBIBYTE,
-        f"x and y must have fewer rows than {len(x)} and {len(right)}: the kernel has "
-        f"{gram / 2**30:.3g} GiB, twice as it is made, block_mib {block_mib} MiB more",
-    )
+    _check_memory(params, len(x), len(right), block_mib)
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         require_precision()
         wide = _widened((params, x, y, weights))
@@ -81,7 +79,13 @@ def tangent_kernel(
         return kernel if isinstance(kernel, jax.core.Tracer) else np.asarray(kernel)
 
 
-def _check_inputs(x: Any, y: Any, weights: Any, network: AbstractNetwork) -> None:
+def _check_inputs(network: Any, params: Any, x: Any, y: Any, weights: Any) -> None:
+    for name, points in {"x": x, "y": x if y is None else y}.items():
+        if np.ndim(points) != 2:
+            raise ValueError(
+                f"{name} must be a matrix, one input a row, got shape "
+                f"{np.shape(points)}."
+            )
     if y is not None and y.shape[1] != x.shape[1]:
         raise ValueError(
             f"y must have the input dimension of x, {x.shape[1]}, got {y.shape[1]}."
@@ -91,6 +95,29 @@ def _check_inputs(x: Any, y: Any, weights: Any, network: AbstractNetwork) -> Non
             f"weights must be None for a {type(network).__name__}, got {len(weights)}; "
             "only a TwoLayer has a law of neurons."
         )
+    if weights is not None and np.shape(weights) != np.shape(params[1]):
+        raise ValueError(
+            f"weights must be {len(params[1])} numbers, one a neuron, got shape "
+            f"{np.shape(weights)}."
+        )
+    arrays = jax.tree.leaves((params, x, y, weights))
+    is_traced = any(isinstance(a, jax.core.Tracer) for a in arrays)
+    if is_traced and jax.dtypes.canonicalize_dtype(np.float64) != np.float64:
+        raise ValueError(
+            "x and params must not be traced without 64-bit JAX, got a tracer; call "
+            "the traced function within jax.enable_x64(True)."
+        )
+
+
+def _check_memory(params: PyTree, n: int, k: int, block_mib: int) -> None:
+    numbers = sum(np.size(a) for a in jax.tree.leaves(params))
+    gram, work = 8 * n * k, min(block_mib * MEBIBYTE, 16 * (n + k) * numbers)
+    require_memory(
+        2 * gram + work,
+        f"x and y must have fewer rows than {n} and {k}: the kernel has "
+        f"{gram / 2**30:.3g} GiB, twice that as it is made, and {work / 2**20:.3g} MiB "
+        f"of work arrays by block_mib = {block_mib}",
+    )
 
 
 def _widened(tree: PyTree) -> PyTree:
@@ -179,65 +206,7 @@ def _(
 def _(
     network: DeepRelu, params: Any, x: Array, y: Array | None, _: None, budget: int
 ) -> Array:
-    """One forward and one backward pass, then two products a layer.
-
-    Where the signals of all points do not fit, those of one block of rows are kept
-    while the others pass by, made anew for each block.
-    """
-    if params[0].shape[1] != x.shape[1]:
-        raise ValueError(
-            f"x must have the input dimension of W_1, {params[0].shape[1]}, got "
-            f"{x.shape[1]}."
-        )
-    row = 8 * (2 * len(params) * network.width + x.shape[1])
-    points = len(x) + (0 if y is None else len(y))
-    if points * row <= budget:
-        left = _signals(params, x)
-        right = left if y is None else _signals(params, y)
-        spans = _spans(len(x), None if y is None else len(y))
-        return _joined(_layer_terms(left, right, spans), y is None)
-
-    def block_of(x: Array) -> Array:
-        left = _signals(params, x)
-
-        def columns(y: Array) -> Array:
-            right = _signals(params, y)
-            (part,) = _layer_terms(left, right, _spans(len(x), len(y)))
-            return part.T
-
-        return map_blocks(
-            columns, (others,), block_size(len(others), row, budget // 4)
-        ).T
-
-    others = x if y is None else y
-    kernel = map_blocks(block_of, (x,), block_size(len(x), row, budget // 2))
-    return (kernel + kernel.T) / 2 if y is None else kernel
-
-
-Signals = tuple[list[Array], list[Array]]
-"""A_0, ..., A_{L-1} and B_1, ..., B_L of some points, a row each."""
-
-
-def _signals(params: tuple[Array, ...], x: Array) -> Signals:
-    """A_0 = X, A_l = s(A_{l-1} W_l^T); B_L = 1, B_l = (B_{l+1} W_{l+1}) o s'(Z_l)."""
-    forward = [x]
-    for weights in params[:-1]:
-        forward.append(jax.nn.relu(forward[-1] @ weights.T))
-    backward = [jnp.ones_like(x[:, :1])]
-    for weights, signal in zip(params[:0:-1], forward[:0:-1], strict=True):
-        backward.append((backward[-1] @ weights) * (signal > 0).astype(x.dtype))
-    return forward, backward[::-1]
-
-
-def _layer_terms(left: Signals, right: Signals, spans: Any) -> list[Array]:
-    """The sum over layers of (A A^T) o (B B^T), a matrix for each span."""
-    total: Any = [0.0] * len(spans)
-    for a, b, other_a, other_b in zip(*left, *right, strict=True):
-        pairs = zip(
-            _products(a, other_a, spans), _products(b, other_b, spans), strict=True
-        )
-        total = [sum_ + p * q for sum_, (p, q) in zip(total, pairs, strict=True)]
-    return total
+    return layered_kernel(tuple(params), x, y, budget)
 
 
 def _spans(n: int, k: int | None) -> list[tuple[slice, slice]]:

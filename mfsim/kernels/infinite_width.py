@@ -3,6 +3,7 @@
 from functools import singledispatch
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -49,8 +50,8 @@ def infinite_width_kernel(
         y: Right inputs, likewise; `x` unless given.
 
     Returns:
-        The kernel in float64 whatever JAX's flags say, in output^2; symmetric positive
-        semi-definite without `y`.
+        The kernel in float64 whatever JAX's flags say, in output^2/parameter^2;
+        symmetric positive semi-definite without `y`.
 
     Raises:
         ValueError: If the inputs differ in dimension, the network's or activation's
@@ -70,6 +71,7 @@ def infinite_width_kernel(
         8 * gram,
         f"x and y must have fewer rows than {len(x)} and {len(right)}: the kernel has "
         f"{gram / 2**30:.3g} GiB, eight times that as it is made",
+        jax.devices("cpu")[0],
     )
     return _kernel(network, _pairs(x, y))
 

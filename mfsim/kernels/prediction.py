@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Real
 
 from mfsim.kernels.gram import EPS, check_vector
-from mfsim.kernels.spectrum import Spectrum, decompose, extreme_eigenvalues
+from mfsim.kernels.spectrum import Spectrum, decompose, leading_spectrum
 
 Times = Real[np.ndarray, " t"] | Sequence[float | int]
 
@@ -65,7 +65,12 @@ class KernelPrediction:
         Cost: about 9 n^3 operations; each time of a prediction 2 n (n + k) more.
         """
         self.spectrum = kernel if isinstance(kernel, Spectrum) else decompose(kernel)
-        vectors, n = self.spectrum.vectors, len(self.spectrum.values)
+        vectors, n = self.spectrum.vectors, len(self.spectrum.vectors)
+        if len(self.spectrum.values) < n:
+            raise ValueError(
+                f"kernel must have all its {n} eigenvalues, got the leading "
+                f"{len(self.spectrum.values)}; give what `decompose` returns."
+            )
         cross = np.zeros((0, n)) if cross is None else np.asarray(cross, np.float64)
         if cross.shape[1:] != (n,) or not np.isfinite(cross).all():
             raise ValueError(
@@ -175,14 +180,17 @@ def kernel_gradient_descent(
     return outputs.test if options.get("cross") is not None else outputs.train
 
 
-def critical_step(kernel: Float[np.ndarray, "n _"], rate: float) -> float:
-    """The step 2/(rate lambda_max) beyond which `kernel_gradient_descent` diverges.
+def critical_step(
+    kernel: Float[np.ndarray, "n _"], rate: float, decay: float = 0.0
+) -> float:
+    """The step 2/(rate lambda_max + decay) beyond which gradient descent diverges.
 
-    Cost and errors: those of `extreme_eigenvalues`.
+    Cost and errors: those of `leading_spectrum`.
     """
-    largest = extreme_eigenvalues(kernel).lambda_max
-    unit = 2 / _check_number(rate, "rate", above=True)
-    return unit / largest if largest > 0 else math.inf
+    (largest,) = leading_spectrum(kernel, 1).values
+    fastest = _check_number(rate, "rate", above=True) * largest
+    fastest += _check_number(decay, "decay")
+    return 2 / fastest if fastest > 0 else math.inf
 
 
 def _flow_sum(c: float, kappa: np.ndarray, t: np.ndarray, least: float) -> np.ndarray:

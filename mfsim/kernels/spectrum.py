@@ -55,9 +55,9 @@ class ExtremeEigenvalues(NamedTuple):
 
     Fields:
         lambda_min, lambda_max: The least and the largest eigenvalue.
-        error: Bound of the error of both: n eps lambda_max for the rounding of the
-            entries and of the solver (Weyl's inequality), and with Lanczos the residual
-            |K v - lambda v| as well.
+        error: Estimate of the error of both: n eps lambda_max for the rounding of the
+            entries and of the solver (by Weyl's inequality, if each entry is off by eps
+            lambda_max), and with Lanczos the residual |K v - lambda v| as well.
     """
 
     lambda_min: float
@@ -97,6 +97,10 @@ def leading_spectrum(kernel: Float[np.ndarray, "n _"], num: int) -> Spectrum:
     Cost: some tens of products of the matrix with a vector an eigenvalue.
     """
     kernel = check_gram(kernel)
+    if not 1 <= num <= len(kernel):
+        raise ValueError(
+            f"num must be between 1 and the {len(kernel)} points, got {num}."
+        )
     if num > len(kernel) // 8:
         whole = decompose(kernel)
         return Spectrum(whole.values[:num], whole.vectors[:, :num])

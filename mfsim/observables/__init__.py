@@ -3,6 +3,7 @@
 from mfsim.observables.audit import Audit as Audit
 from mfsim.observables.base import AbstractObservable as AbstractObservable
 from mfsim.observables.base import Look as Look
+from mfsim.observables.base import Start as Start
 from mfsim.observables.base import accounts_of as accounts_of
 from mfsim.observables.base import train_outputs as train_outputs
 from mfsim.observables.distances import MMD as MMD

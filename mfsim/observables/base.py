@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Array, Float, PyTree
@@ -17,6 +17,31 @@ _T = TypeVar("_T")
 
 BATCHES = "the steps see batches, whose force is not that of the training risk"
 """Why what follows the training risk along the path is left out."""
+
+
+class Start(NamedTuple):
+    """One run before its first step, for what is worked out once on the host.
+
+    Attributes:
+        flow: The flow.
+        integrator: The integrator, with its step in flow time.
+        data: The arrays.
+        state: The state at t = 0.
+        shared: What runs of the same data and seed have worked out, by keys that say
+            all else it depends on.
+    """
+
+    flow: Any
+    integrator: Any
+    data: Data
+    state: State
+    shared: dict[Any, Any]
+
+    def once(self, key: Any, function: Callable[[], _T]) -> _T:
+        """function(), worked out once for the runs that share it."""
+        if key not in self.shared:
+            self.shared[key] = function()
+        return self.shared[key]
 
 
 class AbstractObservable(Component):
@@ -39,21 +64,18 @@ class AbstractObservable(Component):
     def measure(self, look: "Look") -> dict[str, Array]:
         """The declared series, or what `finish` makes them of."""
 
-    def reference(self, flow: Any, integrator: Any, data: Data, state: State) -> Any:
-        """What `finish` needs of the start of a run, worked out once on the host.
-
-        Args:
-            flow: The flow.
-            integrator: The integrator, with its step in flow time.
-            data: The arrays.
-            state: The state at t = 0.
-        """
+    def reference(self, start: Start) -> Any:
+        """What `finish` needs of the start of a run, worked out once on the host."""
         return None
 
     def finish(
         self, flow: Any, found: dict[str, np.ndarray], reference: Any
     ) -> dict[str, Any]:
-        """The series of what was measured: the work of libraries on the host."""
+        """The series of what was measured: the work of libraries on the host.
+
+        Raises:
+            ValueError: If they cannot be had at this save; they are NaN then.
+        """
         return found
 
     def plan(self, flow: Any, data: Data) -> int:
@@ -97,7 +119,7 @@ class Look:
         self.flow: Any = flow
         self.integrator, self.data = integrator, data
         self.state, self.initial, self.step = state, initial, step
-        self._ledger, self._observables = ledger, observables
+        self._ledger, self.observables = ledger, observables
         self._found: dict[Any, Any] = {}
 
     def once(self, function: Callable[..., _T], *args: Any) -> _T:
@@ -115,15 +137,15 @@ class Look:
 
     def measure(self) -> list[dict[str, Array]]:
         """What each of the listed observables measures."""
-        return [self.series(type(each)) for each in self._observables]
+        return [self.series(type(each)) for each in self.observables]
 
     def find(self, kind: type[AbstractObservable]) -> Any:
         """The listed observable of a kind, else that kind with its defaults."""
-        return chosen(kind, self._observables)
+        return chosen(kind, self.observables)
 
     def read(self, account: AbstractAccount) -> Any:
         """What an account has come to."""
-        place = accounts_of(self._observables).index(account)
+        place = accounts_of(self.observables).index(account)
         if place not in self._found:
             self._found[place] = account.read(self._ledger[place], self.once(_now))
         return self._found[place]

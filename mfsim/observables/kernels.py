@@ -15,7 +15,8 @@ from mfsim.series import Series
 
 def kernel_now(look: Look, points: int) -> Float[Array, "n n"]:
     """The tangent kernel on the first training points."""
-    return _kernel(look, look.state.params, points)
+    kernel = look.once(_kernel_now, _most_points(look, points))
+    return kernel[:points, :points]
 
 
 def kernel_before(look: Look, points: int) -> Float[Array, "n n"]:
@@ -24,9 +25,23 @@ def kernel_before(look: Look, points: int) -> Float[Array, "n n"]:
     return _kernel(look, look.initial.params if shadow is None else shadow, points)
 
 
+def _most_points(look: Look, points: int) -> int:
+    """The most that any listed observable asks for: others take a corner of that."""
+    kinds = KernelDrift, KernelAlignment, KernelSpectrum
+    asked = [each.max_points for each in look.observables if isinstance(each, kinds)]
+    return max([points, *asked])
+
+
+def _kernel_now(look: Look, points: int) -> Float[Array, "n n"]:
+    return _kernel(look, look.state.params, points)
+
+
 def _kernel(look: Look, params: Any, points: int) -> Float[Array, "n n"]:
     kernel: Any = tangent_kernel(look.flow.network, params, look.data.x_train[:points])
     return kernel
+
+
+_NO_LABELS = "all labels are 0"
 
 
 def gram_bytes(data: Data, points: int) -> int:
@@ -55,7 +70,7 @@ class KernelDrift(AbstractObservable):
         where = f"{what}, on {points} training points"
         return {
             "kernel_drift": Series(
-                "output^2",
+                "output^2/parameter^2",
                 "max|H(p_t) - H(p_0)|",
                 f"Largest difference of an entry of the tangent kernel from {where}.",
             ),
@@ -68,8 +83,8 @@ class KernelDrift(AbstractObservable):
         }
 
     def measure(self, look):
-        start = look.once(kernel_before, self.max_points)
-        change = look.once(kernel_now, self.max_points) - start
+        start = kernel_before(look, self.max_points)
+        change = kernel_now(look, self.max_points) - start
         relative = jnp.linalg.norm(change) / jnp.linalg.norm(start)
         return {
             "kernel_drift": jnp.abs(change).max(),
@@ -92,10 +107,12 @@ class KernelAlignment(AbstractObservable):
     def declare(self, flow, integrator, data):
         points = min(self.max_points, len(data.y_train))
         text = f"Alignment of the tangent kernel with the labels on {points} points."
+        if not data.y_train[:points].any():
+            return {"kernel_alignment": _NO_LABELS}
         return {"kernel_alignment": Series("1", "A(H, y)", text)}
 
     def measure(self, look):
-        kernel = look.once(kernel_now, self.max_points)
+        kernel = kernel_now(look, self.max_points)
         y = look.data.y_train[: self.max_points].astype(jnp.float64)
         size = jnp.sum(jnp.square(y)) * jnp.linalg.norm(kernel)
         return {"kernel_alignment": y @ kernel @ y / size}
@@ -115,6 +132,8 @@ class KernelSpectrum(AbstractObservable):
     Fields:
         max_points: Kernels are taken on the first so many training points.
         num_leading: How many eigenvalues and projections are kept.
+
+    Cost: 4 n^3/3 operations a save, on the host.
     """
 
     max_points: int = count(1000)
@@ -124,7 +143,13 @@ class KernelSpectrum(AbstractObservable):
         points = min(self.max_points, len(data.y_train))
         where = f"of the tangent kernel on {points} training points"
         leading = ("eigenvalue",), (min(self.num_leading, points),)
-        unit = "output^2"
+        unit = "output^2/parameter^2"
+        shares: Series | str = Series(
+            "1",
+            "(v_k.y)^2/|y|^2",
+            "Share of the labels on the leading eigenvectors.",
+            *leading,
+        )
         return {
             "kernel_lambda_min": Series(
                 unit, "lambda_min(H)", f"Least eigenvalue {where}."
@@ -132,7 +157,7 @@ class KernelSpectrum(AbstractObservable):
             "kernel_lambda_min_error": Series(
                 unit,
                 "d lambda_min",
-                "Bound of the rounding error of kernel_lambda_min.",
+                "Estimate of the rounding error of kernel_lambda_min.",
             ),
             "kernel_lambda_max": Series(
                 unit, "lambda_max(H)", f"Largest eigenvalue {where}."
@@ -148,31 +173,32 @@ class KernelSpectrum(AbstractObservable):
             "kernel_eigenvalues": Series(
                 unit, "lambda_k(H)", f"Leading eigenvalues {where}.", *leading
             ),
-            "kernel_label_projections": Series(
-                "1",
-                "(v_k.y)^2/|y|^2",
-                "Share of the labels on the leading eigenvectors.",
-                *leading,
+            "kernel_label_projections": (
+                shares if data.y_train[:points].any() else _NO_LABELS
             ),
         }
 
     def measure(self, look):
-        kernel = look.once(kernel_now, self.max_points)
+        kernel = kernel_now(look, self.max_points)
         return {"kernel": kernel, "labels": look.data.y_train[: self.max_points]}
 
     def finish(self, flow, found, reference):
-        kernel = found["kernel"].astype(np.float64)
+        kernel, labels = (found[k].astype(np.float64) for k in ("kernel", "labels"))
         ends = spectrum.extreme_eigenvalues(kernel)
-        leading = spectrum.leading_spectrum(kernel, self.num_leading)
-        return {
+        num = min(self.num_leading, len(kernel))
+        leading = spectrum.leading_spectrum(kernel, num)
+        found = {
             "kernel_lambda_min": ends.lambda_min,
             "kernel_lambda_min_error": ends.error,
             "kernel_lambda_max": ends.lambda_max,
             "kernel_condition_number": ends.condition_number,
             "kernel_effective_rank": spectrum.effective_rank(kernel),
             "kernel_eigenvalues": leading.values,
-            "kernel_label_projections": leading.label_projections(found["labels"]),
         }
+        if labels.any():
+            shares = leading.label_projections(labels)
+            found["kernel_label_projections"] = shares
+        return found
 
     def plan(self, flow, data):
         return 5 * gram_bytes(data, self.max_points)

@@ -12,7 +12,8 @@ class ResidualRecursion(AbstractObservable):
 
     r = f - y, H_k the kernel at step k and c = 2 kernel_rate/n for the squared loss;
     for others f_{k+1} = f_k - (kernel_rate eta/n) H_k phi'. Curvature adds to it in
-    second order of the step; noise and decay add all that they do to the outputs.
+    second order of the step; noise and decay add all that they do to the outputs, and
+    float32 some 1e-7 of them a step: small steps want float64.
 
     Fields:
         max_points: Outputs on the first so many training points are followed; each
@@ -30,7 +31,8 @@ class ResidualRecursion(AbstractObservable):
                 "output",
                 "|r_{k+1} - (I - c eta H_k) r_k|",
                 f"Root mean square over {points} training points of what the last step "
-                "did to the residuals besides the recursion of its kernel.",
+                "did to the residuals besides the recursion of its kernel; float32 "
+                "rounds the outputs by some 1e-7.",
             ),
             "residual_recursion_sum": Series(
                 "output",

@@ -69,10 +69,16 @@ def prior_kernels(
             d are at most three, else draws, which want a `key`.
 
     Raises:
-        ValueError: If the activation has no second derivative, or there is no key.
+        ValueError: If u is frozen, the activation has no second derivative, or there is
+            no key.
 
     Cost: q n^2 multiplications for q nodes.
     """
+    if network.trainable == "input":
+        raise ValueError(
+            "trainable must be 'both' or 'output' for the limits in alpha, got "
+            "'input', with which the law of u stays."
+        )
     if network.trainable != "output" and not network.activation.smooth:
         raise ValueError(
             "activation must have a second derivative for the generator, got "

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from mfsim.activations import AbstractActivation, SmoothnessConstants
 from mfsim.flows import ParticleFlow
 from mfsim.kernels.infinite_width import infinite_width_kernel
-from mfsim.kernels.spectrum import extreme_eigenvalues
+from mfsim.kernels.spectrum import extreme_eigenvalues, require_positive
 from mfsim.losses import SquaredError
 
 _POSITIVE = "dim", "num_train", "alpha", "lambda_min", "input_std", "output_std"
@@ -73,7 +73,8 @@ class LazySetting:
             kernel: H(p_0) at the training points; that of infinite width unless given.
 
         Raises:
-            ValueError: If the flow is not one of the theorems, or as above.
+            ValueError: If the flow is not one of the theorems, the kernel is singular,
+                with the points that make it so, or as above.
 
         Cost: O(n^3) for the smallest eigenvalue.
         """
@@ -81,6 +82,7 @@ class LazySetting:
         data, network = flow.dataset.load(), flow.network
         if kernel is None:
             kernel = infinite_width_kernel(network, data.x_train)
+        require_positive(kernel)
         return cls(
             activation=network.activation,
             dim=data.x_train.shape[1],
@@ -129,7 +131,10 @@ class LazySetting:
 
     @property
     def radius(self) -> float:
-        """R, the distance W2 from p_0 within which H(p) keeps half of lambda_min."""
+        """R, the distance W2 from p_0 within which H(p) keeps half of lambda_min.
+
+        Its logarithm is taken as 0 where it is negative, which makes R smaller.
+        """
         g, w, u = self.smoothness, self.input_std**2, self.output_std**2
         cut = 8 * self.num_train * g.g3**2 * u / self.lambda_min
         slope = (

@@ -60,7 +60,9 @@ def test_file_says_how_to_run_it_and_is_run_here(path: Path) -> None:
 
 @pytest.mark.slow
 def test_single_run_records_all_that_can_be(tmp_path: Path) -> None:
-    path = run_config("single_run", tmp_path, "schedule.horizon=300")
+    path = run_config(
+        "single_run", tmp_path, "schedule.horizon=300", "schedule.saves=20"
+    )
     run = mfsim.open(path.with_suffix(".h5"))
     recorded = {table["kind"] for table in run.config["observables"]}
     assert recorded == set(kinds(AbstractObservable))
@@ -185,6 +187,51 @@ def test_alpha_transition_falls_with_alpha(tmp_path: Path) -> None:
     sweep = mfsim.open_sweep(folder).isel(save=-1).mean("seed")
     for name in ("displacement_relative", "kernel_drift_relative"):
         assert (np.diff(sweep[name]) < 0).all()
+
+
+@pytest.mark.slow
+def test_kernel_regime_is_where_the_gap_falls(tmp_path: Path) -> None:
+    folder = run_config(
+        "kernel_regime",
+        tmp_path,
+        "flow.network.width=256",
+        "flow.dataset.num_train=50",
+        "sweep.flow.network.alpha=[4.0, 8.0, 16.0]",
+        "sweep.seed=[0]",
+    )
+    last = mfsim.open_sweep(folder).isel(save=-1, seed=0)
+    gap = last.ntk_gap.values
+    # Like alpha^-4 in the end and slower at first; alpha^-2 is what is proved.
+    slopes = np.diff(np.log(gap)) / np.log(2)
+    assert (slopes < -2).all()
+    # Noise leaves less than lambda n/2m = 1e-5; H_256 is 1/16 and more from H(p_0).
+    assert last.ntk_gap_infinite[-1] > 3 * last.ntk_gap[-1]
+    # The labels are apart from f_NTK, as it has not learned them, by far more.
+    assert last.ntk_gap[-1] < last.train_risk[-1] / 4
+    assert (np.diff(last.kernel_drift) < 0).all()
+    ratio = last.kernel_lambda_max / last.kernel_lambda_min
+    np.testing.assert_allclose(last.kernel_condition_number, ratio)
+
+
+@pytest.mark.slow
+def test_kernel_prediction_is_closer_at_large_alpha(tmp_path: Path) -> None:
+    said = example("kernel_prediction", tmp_path)
+    rows = re.findall(r"^ +(\d+) +(\S+) +(\S+)$", said, re.MULTILINE)
+    small, large = np.array(rows, dtype=float).reshape(2, 5, 3)[:, 1:]
+    assert small[:, 0].tolist() == [25, 50, 75, 100]
+    # The gap falls like alpha^-4 while f is close to f_NTK, as it is early.
+    power = np.log(small[:, 1] / large[:, 1]) / np.log(4)
+    assert (power > 3).all()
+    assert 3.5 < power[0] < 4.3
+    # The flow differs from the steps by their size, which only small gaps can show.
+    assert (large[:, 2] > large[:, 1]).all()
+    number = r"(\d+\.?\d*)"
+    low, high, step, best, whole = (
+        float(re.search(words + number, said)[1])  # type: ignore[index]
+        for words in ("H: ", " to ", "step ", "ability ", "complexity ")
+    )
+    assert step == pytest.approx(100 / high, rel=0.01)
+    assert best < whole < low**-0.5
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mfsim.datasets import Data
-from mfsim.observables import Look, accounts_of
+from mfsim.observables import Look, Start, accounts_of
 
 
 @eqx.filter_jit
@@ -34,7 +34,8 @@ def observe(flow, integrator, batch, observables, stops, key):
     physics = jax.tree.map(lambda r: jnp.asarray(r) if r else r, (flow, integrator))
     carry = physics[1].init(physics[0], state, (x, y), accounts)
     references = {
-        each: each.reference(flow, integrator, data, state) for each in observables
+        each: each.reference(Start(flow, integrator, data, state, {}))
+        for each in observables
     }
     rows = []
     for steps in np.diff([0, *stops]):

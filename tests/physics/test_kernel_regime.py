@@ -21,6 +21,7 @@ from mfsim.observables import (
     Look,
     NtkGap,
     ResidualRecursion,
+    Start,
 )
 from tests.physics.observing import observe
 
@@ -157,7 +158,7 @@ def test_the_gap_is_that_of_a_linearised_network():
     data = Data(*(jnp.asarray(a) for a in (x, y, other, np.zeros(4))))
     look = {"train": np.zeros(POINTS), "test": np.zeros(4), "step": np.asarray(steps)}
     gap = NtkGap()
-    reference = gap.reference(flow, NoisyGD(step), data, state)
+    reference = gap.reference(Start(flow, NoisyGD(step), data, state, {}))
     found = gap.finish(flow, look, reference)
 
     points = jnp.concatenate([data.x_train, data.x_test])

@@ -1,6 +1,8 @@
 """The documentation names everything that a user can write or read."""
 
+import contextlib
 import dataclasses
+import io
 import re
 import tomllib
 from pathlib import Path
@@ -109,6 +111,20 @@ def test_example_configurations_load() -> None:
     alphas = {(p.values["width"], p.values["alpha"]) for p in points}
     assert {(64, 8.0), (256, 16.0), (64, 1.0)} <= alphas
     assert points[0].index.keys() == {"alpha_index", "width", "seed"}
+
+
+def test_snippets_on_kernels_print_what_they_are_said_to() -> None:
+    pairs = re.findall(
+        r"```python\n(.*?)```\n\n```text\n(.*?)```",
+        (DOCS / "kernels.md").read_text(),
+        re.DOTALL,
+    )
+    assert len(pairs) == 2
+    for code, said in pairs:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(code, {})
+        assert printed.getvalue() == said
 
 
 @pytest.mark.parametrize("path", sorted(DOCS.glob("*.md")), ids=lambda path: path.name)

@@ -51,14 +51,23 @@ NAMES = (
 )
 
 
-def write(path, rows, *, sweep=None, status="completed", config=CONFIG, symbol="s"):
+def write(
+    path,
+    rows,
+    *,
+    sweep=None,
+    status="completed",
+    config=CONFIG,
+    symbol="s",
+    unit="1",
+):
     """A file with these rows of values by name, at kernel times 0, 1, 2, 4, ..."""
     names = rows[0] if rows else NAMES
     recorder = Recorder.create(
         path,
         attributes={"config_hash": "abc", "seed": 3},
         config=config,
-        series={name: Series("1", symbol, name) for name in names},
+        series={name: Series(unit, symbol, name) for name in names},
         absent={},
         data={"y_train": np.ones(7)},
         sweep=sweep,
@@ -361,6 +370,86 @@ class TestDistances:
         figure = sweep_figure(open_sweep(tmp_path), open_trajectory(tmp_path / "0.h5"))
         bound = panel(figure, "distance").containers[2].lines[0].get_ydata()
         assert bound == pytest.approx([1.2, 3.6])
+
+
+def gaps(rows=4, **changed):
+    """Rows of gaps and eigenvalues: those of the own kernel start at 0."""
+    return [
+        {
+            "ntk_gap": 1e-3 * k,
+            "test_ntk_gap": 2e-3 * k,
+            "ntk_gap_infinite": 3e-3 + 1e-3 * k,
+            "test_ntk_gap_infinite": 4e-3 + 1e-3 * k,
+            "kernel_lambda_min": 0.01,
+            "kernel_lambda_max": 0.015,
+            "kernel_lambda_min_error": 1e-12,
+        }
+        | changed
+        for k in range(rows)
+    ]
+
+
+class TestKernels:
+    def test_panels(self, tmp_path):
+        run = open_trajectory(
+            write(tmp_path / "a.h5", gaps(), unit="output^2", symbol="g")
+        )
+        figure = run_figure(run)
+        labels = ["NTK gap [output$^{2}$]", "eigenvalue [output$^{2}$]"]
+        assert [axes.get_ylabel() for axes in figure.axes] == labels
+        # Eigenvalues within a factor two too are on a logarithmic axis.
+        assert {axes.get_yscale() for axes in figure.axes} == {"log"}
+        series = run.series.isel(step=(run.series.kernel_time > 0).values)
+        words = {
+            "train, own kernel": "ntk_gap",
+            "test, own kernel": "test_ntk_gap",
+            "train, infinite width": "ntk_gap_infinite",
+            "test, infinite width": "test_ntk_gap_infinite",
+            r"$\lambda_{\max}(H)$": "kernel_lambda_max",
+            r"$\lambda_{\min}(H)$": "kernel_lambda_min",
+        }
+        for i, (word, key) in enumerate(words.items()):
+            line = drawn(figure.axes[i // 4], word)
+            np.testing.assert_array_equal(line.get_ydata(), series[key])
+        assert save_plot(run.path).exists()
+
+    def test_each_kernel_has_a_colour_and_test_points_open_markers(self, tmp_path):
+        path = write(tmp_path / "a.h5", gaps())
+        axes = run_figure(open_trajectory(path)).axes[0]
+        own, own_test, infinite, infinite_test = (
+            drawn(axes, f"{where}, {what}")
+            for what in ("own kernel", "infinite width")
+            for where in ("train", "test")
+        )
+        assert own.get_color() == own_test.get_color() != infinite.get_color()
+        assert infinite.get_color() == infinite_test.get_color()
+        faces = [line.get_markerfacecolor() for line in (own_test, infinite_test)]
+        assert faces == ["white", "white"]
+        assert own.get_markerfacecolor() == own.get_color()
+        assert infinite.get_markerfacecolor() == infinite.get_color()
+
+    def test_a_singular_kernel_has_no_place(self, tmp_path):
+        path = write(tmp_path / "a.h5", gaps(kernel_lambda_min=0.0))
+        figure = run_figure(open_trajectory(path))
+        line = drawn(figure.axes[1], r"$\lambda_{\min}(H)$")
+        assert np.isnan(line.get_ydata()).all()
+        assert save_plot(path).exists()
+
+    def test_against_alpha(self, tmp_path):
+        for i, alpha in enumerate([1.0, 2.0, 4.0]):
+            place = {
+                "dims": ["alpha"],
+                "index": {"alpha": i},
+                "values": {"alpha": alpha},
+            }
+            rows = gaps(1, ntk_gap=alpha**-4, kernel_drift_relative=alpha**-2)
+            write(tmp_path / f"{i}.h5", rows, sweep=place)
+        figure = transition_figure(open_sweep(tmp_path))
+        labels = [axes.get_ylabel() for axes in figure.axes]
+        assert labels == ["relative change", "NTK gap", "eigenvalue"]
+        assert "train, own kernel" in texts(figure)
+        line = figure.axes[1].containers[0].lines[0]
+        np.testing.assert_allclose(line.get_ydata(), [1, 2.0**-4, 4.0**-4])
 
 
 class TestTime:

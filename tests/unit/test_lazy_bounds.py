@@ -251,7 +251,8 @@ def test_training_theorems_want_a_large_alpha_and_small_inputs():
         lambda setting: risk_bound(setting, late),
     ):
         assert function(lazy).applies
-        assert not function(lazy).vacuous
+        # An order of magnitude grants nothing.
+        assert function(lazy).vacuous == function(lazy).is_order
         early = function(eager)
         assert not early.applies
         assert early.vacuous
@@ -275,15 +276,13 @@ def test_bounds_above_what_is_known_are_vacuous():
     assert math.isinf(kl_bound(replace(lazy, temperature=0.0)).trivial_from)
     # f and f_NTK are both within sqrt(L(p_0)) of y, in the mean square.
     assert ntk_gap_bound(lazy).trivial_from == pytest.approx(2)
-    assert ntk_gap_bound(replace(lazy, initial_risk=0.2 / lazy.alpha**2)).vacuous
-    value = kernel_drift_bound(lazy).value
-    assert kernel_drift_bound(replace(lazy, largest_entry=0.99 * value)).vacuous
-    assert not kernel_drift_bound(replace(lazy, largest_entry=1.01 * value)).vacuous
+    assert kernel_drift_bound(lazy).trivial_from == lazy.largest_entry
 
 
 def test_hidden_constants_are_told():
     for function in (kernel_drift_bound, ntk_gap_bound):
         assert "constant in O set to 1" in function(TANH).statement
+        assert function(TANH).is_order
     for bound in (kl_bound(TANH), risk_bound(TANH, 1.0)):
         assert "O(" not in bound.statement
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mfsim.activations import Relu, Tanh
 from mfsim.errors import ConfigError
-from mfsim.kernels import empirical, precision, tangent_kernel
+from mfsim.kernels import empirical, layers, precision, tangent_kernel
 from mfsim.networks import AbstractNetwork, DeepRelu, Neurons, TwoLayer
 
 DRAWS = np.random.default_rng(0)
@@ -93,12 +93,15 @@ def test_it_is_that_of_the_jacobian(network):
 
 
 @each_kind
-def test_blocks_do_not_matter(network, monkeypatch):
+@pytest.mark.parametrize("kib", [10, 1024])
+def test_blocks_do_not_matter(network, kib, monkeypatch):
     params = make(network)
     whole = [tangent_kernel(network, params, X, other) for other in (None, Y)]
-    # A budget of 10 KiB is a few neurons, or a few points, at a time.
-    monkeypatch.setattr(empirical, "MEBIBYTE", 10 * 2**10)
+    # A budget of 10 KiB is a few neurons, or a few points, at a time; with one of a
+    # MiB all signals of a deep network are kept, and blocks of 16 rows are cut of them.
+    monkeypatch.setattr(empirical, "MEBIBYTE", kib * 2**10)
     monkeypatch.setattr(empirical, "_LEAST_ROWS", 16)
+    monkeypatch.setattr(layers, "_LEAST_ROWS", 16)
     jax.clear_caches()
     for other, expected in zip((None, Y), whole, strict=True):
         kernel = tangent_kernel(network, params, X, other, block_mib=1)
@@ -213,7 +216,7 @@ def test_a_kernel_beyond_the_memory_is_refused_before_it_is_made():
     # 10^6 points are 7.28 TiB of kernel; the inputs are one row, seen a million times.
     many = np.broadcast_to(X[:1], (10**6, 7))
     network = TwoLayer(width=4)
-    with pytest.raises(ValueError, match="has 7.45e.03 GiB, .*block_mib 16 MiB"):
+    with pytest.raises(ValueError, match="has 7.45e.03 GiB, .*by block_mib = 16"):
         tangent_kernel(network, make(network), many, block_mib=16)
 
 
