@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 _CONTAINER = Path("/sys/fs/cgroup/memory.max")
 """Where Linux says what a container may take, if that is limited."""
@@ -13,9 +12,11 @@ _CONTAINER = Path("/sys/fs/cgroup/memory.max")
 
 def default_device() -> Any:
     """Where arrays are made unless said, also while a function is traced."""
-    with jax.ensure_compile_time_eval():
-        (device,) = jnp.zeros(()).devices()
-    return device
+    config: Any = jax.config
+    chosen = config.jax_default_device
+    if chosen is None or isinstance(chosen, str):
+        return jax.devices(chosen)[0]
+    return chosen
 
 
 def memory_of(device: Any) -> int:

@@ -57,7 +57,7 @@ def _sizes(member: Member, together: int) -> list[str]:
     arrays = ", ".join(f"{name} {_size(b)}" for name, b in bytes_.items())
     row = sum(
         8 * int(np.prod(s.shape, dtype=int))
-        for s in member.declared.values()
+        for s in member.measured.declared.values()
         if isinstance(s, Series)
     )
     kept = member.num_snapshots * bytes_["state"] + len(member.saves) * row

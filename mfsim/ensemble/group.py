@@ -106,7 +106,7 @@ class Group:
             for j, member in enumerate(self.members):
                 if stop is not None and stop.is_set():
                     return False
-                member.refer(_member(self._initial, j), shared)
+                member.measured.refer(_member(self._initial, j), shared)
         return True
 
     def advance(self, count: int) -> Bool[np.ndarray, " g"]:
@@ -134,7 +134,7 @@ class Group:
     def row(self, j: int, measured: Measurement) -> dict[str, np.ndarray]:
         """The series of a member at a save."""
         with self._timed("measuring"):
-            row = self.members[j].finish_row(_member(measured.found, j))
+            row = self.members[j].measured.row(_member(measured.found, j))
         return row | {"stable_step": np.asarray(measured.stable_step[j])}
 
     def _begin(self) -> Carry:
@@ -221,7 +221,9 @@ class Group:
 
     def _interrupt(self, step: int) -> None:
         for j, member in self._running():
-            member.checkpoint(step, self._fetch(j)())
+            # A checkpoint before the first row would let it be skipped.
+            if member.row:
+                member.checkpoint(step, self._fetch(j)())
             self._end(member, "interrupted", f"interrupted at step {step}")
 
     def _diverge(self, member: Member, step: int) -> None:

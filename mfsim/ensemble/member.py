@@ -1,13 +1,9 @@
 """Member: one experiment on its way to its file."""
 
-import functools
-import platform
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +13,10 @@ import numpy as np
 from jaxtyping import PyTree
 
 from mfsim.datasets import Data
-from mfsim.ensemble.program import physics
-from mfsim.errors import ConfigError, MfsimError
+from mfsim.ensemble.measured import Measured
+from mfsim.ensemble.provenance import provenance
+from mfsim.errors import MfsimError
 from mfsim.experiment import Experiment, hash_file
-from mfsim.observables import AbstractObservable, Start
 from mfsim.series import Series
 from mfsim.storage import MAX_DATA_BYTES, DataFile, Recorder, open_trajectory
 
@@ -33,11 +29,8 @@ STATE_COPIES = 6
 """States held at once: start, now, next, force, noise and a file's copy."""
 
 _EXPLODED = 100.0
-"""A risk so many times that of the start, or of f = 0, is no training any more."""
-
-STABLE_STEP = Series(
-    "time", "eta_max", "Largest stable step, in flow time, at this state."
-)
+"""A risk so many times that of the start, or of f = 0 with the noise of n outputs of
+one neuron, is no training any more."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +57,7 @@ class Member:
 
     def __init__(self, task: Task, experiment: Experiment, data: Data):
         self.task, self.experiment, self.data = task, experiment, data
-        self.declared = declare(experiment, data)
+        self.measured = Measured(experiment, data)
         total = experiment.total_steps
         self.saves = experiment.schedule.save_steps(total)
         self._snapshots = experiment.schedule.snapshot_steps(total)
@@ -72,11 +65,10 @@ class Member:
         self.start: tuple[int, Sequence[np.ndarray]] | None = None
         self.risk = self.first_risk = float("nan")
         self.row: dict[str, np.ndarray] = {}
-        self._references: dict[AbstractObservable, Any] = {}
-        self._refused: dict[AbstractObservable, str] = {}
         self._missing: Counter[str] = Counter()
         outputs = np.zeros_like(data.y_train)
         self._idle_risk = float(experiment.flow.loss(outputs, data.y_train).mean())
+        self._idle_risk += experiment.flow.temperature * len(outputs)
         self._stable_step = experiment.flow_step
         self._saved_at, self._committed_at = time.monotonic(), float("-inf")
         self._pause, self._is_waiting = _CHECKPOINT_SECONDS, False
@@ -104,8 +96,9 @@ class Member:
                     holes = np.isnan(array.values.reshape(len(array), -1))
                     self._missing[str(name)] = int(holes.any(axis=1).sum())
             return
-        series = {k: v for k, v in self.declared.items() if isinstance(v, Series)}
-        absent = {k: v for k, v in self.declared.items() if isinstance(v, str)}
+        declared = self.measured.declared
+        series = {k: v for k, v in declared.items() if isinstance(v, Series)}
+        absent = {k: v for k, v in declared.items() if isinstance(v, str)}
         self._recorder = Recorder.create(
             path,
             attributes=self._attributes(),
@@ -139,41 +132,6 @@ class Member:
             "device": f"{device.platform}: {device.device_kind}",
             **provenance(),
         }
-
-    def refer(self, state: PyTree, shared: dict[Any, Any]) -> None:
-        """Let the observables work out what they need of the state at t = 0.
-
-        Args:
-            state: That state.
-            shared: As in `Start`.
-        """
-        start = Start(*physics(self.experiment), self.data, state, shared)
-        for observable in self.experiment.observables:
-            self._references[observable] = observable.reference(start)
-
-    def finish_row(
-        self, found: Sequence[Mapping[str, np.ndarray]]
-    ) -> dict[str, np.ndarray]:
-        """The declared series of what the observables measured at a save."""
-        row: dict[str, np.ndarray] = {}
-        flow = self.experiment.flow
-        for observable, part in zip(self.experiment.observables, found, strict=True):
-            arrays = {name: np.asarray(value) for name, value in part.items()}
-            reference = self._references[observable]
-            try:
-                row |= observable.finish(flow, arrays, reference)
-            except ValueError as error:
-                self._refused.setdefault(observable, str(error))
-                row |= self._without(observable)
-        wanted = {k for k, v in self.declared.items() if isinstance(v, Series)}
-        return {k: np.asarray(v) for k, v in row.items() if k in wanted}
-
-    def _without(self, observable: AbstractObservable) -> dict[str, np.ndarray]:
-        """The series of an observable where they cannot be had."""
-        experiment = self.experiment
-        found = observable.declare(experiment.flow, experiment.integrator, self.data)
-        kept = {name: s for name, s in found.items() if isinstance(s, Series)}
-        return {name: np.full(series.shape, np.nan) for name, series in kept.items()}
 
     def record(
         self,
@@ -268,7 +226,7 @@ class Member:
         for observable in self.experiment.observables:
             if text := observable.complain(self.row):
                 self._recorder.warn(text)
-        for observable, reason in self._refused.items():
+        for observable, reason in self.measured.refused.items():
             self._recorder.warn(f"{type(observable).__name__}: {reason}")
         for name, rows in sorted((+self._missing).items()):
             if name.endswith("_se") and self._missing[name.removesuffix("_se")]:
@@ -310,58 +268,3 @@ class Member:
     def _warn(self, message: str) -> None:
         self.message = message
         self._recorder.warn(message)
-
-
-def declare(experiment: Experiment, data: Data) -> dict[str, Series | str]:
-    """Every series of an experiment by name, or why it cannot be had.
-
-    Raises:
-        ConfigError: If two observables record one name, or `stop` names no series.
-    """
-    declared: dict[str, Series | str] = {"stable_step": STABLE_STEP}
-    for i, observable in enumerate(experiment.observables):
-        try:
-            more = observable.declare(experiment.flow, experiment.integrator, data)
-        except ValueError as error:
-            raise ConfigError(f"observables[{i}] {error}") from error
-        if twice := sorted(set(more) & set(declared)):
-            raise ConfigError(
-                f"observables[{i}] must record new series, got {twice[0]} again; "
-                "name each observable once."
-            )
-        declared |= more
-    if experiment.schedule.stop is not None:
-        name = experiment.schedule.stop_rule()[0]
-        legal = [k for k, v in declared.items() if isinstance(v, Series) and not v.dims]
-        if name not in legal:
-            raise ConfigError(
-                f"schedule.stop must name a recorded series, one of {sorted(legal)}, "
-                f"got {name!r}."
-            )
-    return declared
-
-
-@functools.cache
-def provenance() -> dict[str, str]:
-    """Versions and source commit, for the root of every file."""
-    versions = {
-        f"{name.split('-')[0]}_version": metadata.version(name)
-        for name in ("mfsim", "jax", "numpy", "diffrax", "ott-jax", "h5py")
-    }
-    versions["python_version"] = platform.python_version()
-    if commit := _git_commit():
-        versions["git_commit"] = commit
-    return versions
-
-
-def _git_commit() -> str | None:
-    """The commit of the source tree, if the program runs from a checkout of its own."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return None
-    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()

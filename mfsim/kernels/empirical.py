@@ -11,6 +11,12 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from mfsim.blocks import block_size, map_blocks, sum_blocks
+from mfsim.kernels.inputs import (
+    as_points,
+    check_dimensions,
+    check_traced,
+    check_weights,
+)
 from mfsim.kernels.layers import layered_kernel
 from mfsim.kernels.precision import require_precision
 from mfsim.memory import require_memory
@@ -34,7 +40,7 @@ def tangent_kernel(
     x: Float[Array | np.ndarray, "n d"],
     y: Float[Array | np.ndarray, "k _"] | None = None,
     *,
-    weights: Float[Array | np.ndarray, " m"] | None = None,
+    weights: Float[Array | np.ndarray, " _"] | None = None,
     block_mib: int = 1024,
 ) -> Float[Array | np.ndarray, "n k"]:
     """The kernel c <grad f(x_i), grad f(y_k)> over the parameters that move.
@@ -68,8 +74,12 @@ def tangent_kernel(
         a backward pass; little more than half of the products without `y`.
     Source: Chen et al. 2020, eqs. (3.5)-(3.7); Jacot et al. 2018, sec. 4.
     """
-    _check_inputs(network, params, x, y, weights)
+    x, y = as_points("x", x), None if y is None else as_points("y", y)
     right = x if y is None else y
+    check_dimensions(x, right)
+    if weights is not None:
+        check_weights(network, params, weights)
+    check_traced(params, x, y, weights)
     _check_memory(params, len(x), len(right), block_mib)
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         require_precision()
@@ -79,49 +89,27 @@ def tangent_kernel(
         return kernel if isinstance(kernel, jax.core.Tracer) else np.asarray(kernel)
 
 
-def _check_inputs(network: Any, params: Any, x: Any, y: Any, weights: Any) -> None:
-    for name, points in {"x": x, "y": x if y is None else y}.items():
-        if np.ndim(points) != 2:
-            raise ValueError(
-                f"{name} must be a matrix, one input a row, got shape "
-                f"{np.shape(points)}."
-            )
-    if y is not None and y.shape[1] != x.shape[1]:
-        raise ValueError(
-            f"y must have the input dimension of x, {x.shape[1]}, got {y.shape[1]}."
-        )
-    if weights is not None and not isinstance(network, TwoLayer):
-        raise ValueError(
-            f"weights must be None for a {type(network).__name__}, got {len(weights)}; "
-            "only a TwoLayer has a law of neurons."
-        )
-    if weights is not None and np.shape(weights) != np.shape(params[1]):
-        raise ValueError(
-            f"weights must be {len(params[1])} numbers, one a neuron, got shape "
-            f"{np.shape(weights)}."
-        )
-    arrays = jax.tree.leaves((params, x, y, weights))
-    is_traced = any(isinstance(a, jax.core.Tracer) for a in arrays)
-    if is_traced and jax.dtypes.canonicalize_dtype(np.float64) != np.float64:
-        raise ValueError(
-            "x and params must not be traced without 64-bit JAX, got a tracer; call "
-            "the traced function within jax.enable_x64(True)."
-        )
-
-
 def _check_memory(params: PyTree, n: int, k: int, block_mib: int) -> None:
+    if not isinstance(block_mib, int) or block_mib < 1:
+        raise ValueError(
+            f"block_mib must be a whole number of at least 1, got {block_mib}."
+        )
     numbers = sum(np.size(a) for a in jax.tree.leaves(params))
     gram, work = 8 * n * k, min(block_mib * MEBIBYTE, 16 * (n + k) * numbers)
     require_memory(
         2 * gram + work,
         f"x and y must have fewer rows than {n} and {k}: the kernel has "
-        f"{gram / 2**30:.3g} GiB, twice that as it is made, and {work / 2**20:.3g} MiB "
-        f"of work arrays by block_mib = {block_mib}",
+        f"{gram / 2**30:.3g} GiB, twice that as it is made, and its work arrays "
+        f"{work / 2**20:.3g} MiB, by block_mib = {block_mib}",
     )
 
 
 def _widened(tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda a: jnp.asarray(a).astype(jnp.float64), tree)
+    def wide(a: Any) -> Any:
+        is_array = isinstance(a, jax.Array)
+        return a.astype(jnp.float64) if is_array else np.asarray(a, np.float64)
+
+    return jax.tree.map(wide, tree)
 
 
 @functools.partial(jax.jit, static_argnames="budget")

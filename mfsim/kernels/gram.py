@@ -28,7 +28,7 @@ def check_gram(
         i, j = np.unravel_index(gap.argmax(), gap.shape)
         raise ValueError(
             f"{what} must be symmetric, got {kernel[i, j]:.6g} at ({i}, {j}) and "
-            f"{kernel[j, i]:.6g} at ({j}, {i})."
+            f"{kernel[j, i]:.6g} at ({j}, {i}); give it in float64, or (K + K.T)/2."
         )
     return kernel
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mfsim.kernels.gaussian_moments import product_means, relu_angle
+from mfsim.kernels.inputs import as_points, check_dimensions
 from mfsim.memory import require_memory
 from mfsim.networks import DeepRelu, TwoLayer
 
@@ -61,11 +62,9 @@ def infinite_width_kernel(
         and J (n + k) numbers: for Tanh J is 128 at sigma_w |x| = 1, 2900 at 5.
     Source: Chen et al. 2020, eqs. (3.5)-(3.7); Cao, Gu 2019, definition 3.7.
     """
+    x, y = as_points("x", x), None if y is None else as_points("y", y)
     right = x if y is None else y
-    if x.shape[1] != right.shape[1]:
-        raise ValueError(
-            f"y must have the input dimension of x, {x.shape[1]}, got {right.shape[1]}."
-        )
+    check_dimensions(x, right)
     gram = 8 * len(x) * len(right)
     require_memory(
         8 * gram,

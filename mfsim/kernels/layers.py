@@ -49,6 +49,8 @@ def layered_kernel(
         points = signals(x)
         others = points if y is None else signals(y)
         find, block = _as_it_is, max(_LEAST_ROWS, -(-n // _MOST_BLOCKS))
+        if n <= 2 * _LEAST_ROWS:
+            block = n
     rows, columns = min(block, n), min(block, k)
 
     def add_rows(i: Array, kernel: Array) -> Array:

@@ -187,7 +187,7 @@ def critical_step(
 
     Cost and errors: those of `leading_spectrum`.
     """
-    (largest,) = leading_spectrum(kernel, 1).values
+    (largest,) = leading_spectrum(kernel, 1).values if np.any(kernel) else (0.0,)
     fastest = _check_number(rate, "rate", above=True) * largest
     fastest += _check_number(decay, "decay")
     return 2 / fastest if fastest > 0 else math.inf
@@ -239,8 +239,11 @@ def check_times(times: Times, what: str = "times", kind: str = "real") -> np.nda
     good = (times >= 0) & (np.isfinite(times) | (kind == "real"))
     if kind == "whole":
         good &= times == np.floor(times)
-    if times.ndim != 1 or not times.size or not good.all():
+    if times.ndim != 1 or not times.size:
+        raise ValueError(f"{what} must be a list of numbers, got shape {times.shape}.")
+    if not good.all():
+        i = np.flatnonzero(~good)[0]
         raise ValueError(
-            f"{what} must be a list of {kind} numbers of at least 0, got {times}."
+            f"{what} must be {kind} numbers of at least 0, got {times[i]:g} at {i}."
         )
     return times

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.linalg
 from jaxtyping import Float, Real
-from scipy.sparse.linalg import LinearOperator, eigsh
+from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
 from mfsim.kernels.gram import (
     EPS,
@@ -97,6 +97,7 @@ def leading_spectrum(kernel: Float[np.ndarray, "n _"], num: int) -> Spectrum:
     Cost: some tens of products of the matrix with a vector an eigenvalue.
     """
     kernel = check_gram(kernel)
+    check_nonzero(kernel, "kernel")
     if not 1 <= num <= len(kernel):
         raise ValueError(
             f"num must be between 1 and the {len(kernel)} points, got {num}."
@@ -104,7 +105,7 @@ def leading_spectrum(kernel: Float[np.ndarray, "n _"], num: int) -> Spectrum:
     if num > len(kernel) // 8:
         whole = decompose(kernel)
         return Spectrum(whole.values[:num], whole.vectors[:, :num])
-    values, vectors = eigsh(kernel, k=num, which="LA", v0=_start(len(kernel)))
+    values, vectors = _lanczos(kernel, k=num, which="LA")
     return Spectrum(np.maximum(values[::-1], 0.0), vectors[:, ::-1])
 
 
@@ -127,6 +128,7 @@ def effective_rank(kernel: Float[np.ndarray, "n _"]) -> float:
     """(tr K)^2/|K|_F^2, between 1 and n; ValueError for a kernel of 0."""
     kernel = check_gram(kernel)
     check_nonzero(kernel, "kernel")
+    kernel = kernel / np.abs(kernel).max()
     return float((np.trace(kernel) / np.linalg.norm(kernel)) ** 2)
 
 
@@ -138,6 +140,7 @@ def alignment(
     labels = check_vector(labels, len(kernel), "labels")
     check_nonzero(kernel, "kernel")
     check_nonzero(labels, "labels")
+    kernel, labels = (a / np.abs(a).max() for a in (kernel, labels))
     return float(labels @ kernel @ labels / (labels @ labels) / np.linalg.norm(kernel))
 
 
@@ -213,12 +216,19 @@ def _lowest_vector(kernel: np.ndarray, largest: float, what: str) -> np.ndarray:
 
 def _leading_vector(matrix: Any) -> np.ndarray:
     """Unit eigenvector of the largest |eigenvalue|."""
-    return eigsh(matrix, k=1, v0=_start(matrix.shape[0]))[1][:, 0]
+    return _lanczos(matrix, k=1)[1][:, 0]
 
 
-def _start(n: int) -> np.ndarray:
-    """Fixed, so that results repeat, and generic, so that no eigenvector is missed."""
-    return np.random.default_rng(0).standard_normal(n)
+def _lanczos(matrix: Any, **options: Any) -> Any:
+    # A fixed start, so that results repeat, and a generic one, to miss no eigenvector.
+    start = np.random.default_rng(0).standard_normal(matrix.shape[0])
+    try:
+        return eigsh(matrix, v0=start, **options)
+    except ArpackError as error:
+        message = " ".join(str(error).split())
+        raise ValueError(
+            f"kernel must let Lanczos' method converge, got: {message}"
+        ) from error
 
 
 def _rayleigh(kernel: np.ndarray, vector: np.ndarray) -> tuple[float, float]:

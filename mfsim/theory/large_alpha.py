@@ -21,6 +21,7 @@ from mfsim.kernels.gram import check_vector
 from mfsim.kernels.infinite_width import infinite_width_kernel
 from mfsim.kernels.spectrum import require_positive
 from mfsim.networks import Neurons, TwoLayer
+from mfsim.theory.lazy_setting import check_positive
 
 Gram = Float[np.ndarray, "n n"]
 
@@ -140,6 +141,11 @@ def early_limits(
     Cost: O(n^3).
     """
     c = _solve(tangent, "tangent", outputs, "outputs")
+    if np.shape(generator) != np.shape(tangent):
+        raise ValueError(
+            f"generator must have the shape of tangent, {np.shape(tangent)}, got "
+            f"{np.shape(generator)}."
+        )
     kl = float(c @ generator @ c) / 2
     return EarlyLimits(kl, 2 * kl, math.sqrt(outputs @ c))
 
@@ -180,8 +186,12 @@ def risk_plateau(
         width: Number of neurons m; infinite unless given.
 
     Raises:
-        ValueError: If K_u is singular, or the labels are not n finite numbers.
+        ValueError: If K_u is singular, the labels are not n finite numbers, or alpha or
+            the width is not positive.
     """
+    check_positive("alpha", alpha)
+    if width is not None:
+        check_positive("width", width)
     n, c = len(labels), _solve(output, "output", labels, "labels")
     mean = n * temperature**2 * float(c @ c) / (4 * alpha**4)
     return mean if width is None else mean + temperature * n / (2 * width)

@@ -47,6 +47,8 @@ class Bound:
 
 def risk_bound(setting: LazySetting, time: float) -> Bound:
     """The training loss L(p_t) at flow time t; trivial from L(p_0) on, as Q falls."""
+    if not time >= 0:
+        raise ValueError(f"time must be at least 0, got {time:g}.")
     slope = setting.alpha * setting.lambda_min_over_n
     fall = 2 * math.exp(-2 * setting.alpha * slope * time) * setting.initial_risk
     plateau = 2 * (setting.a_1 * setting.temperature / slope) ** 2

@@ -17,6 +17,7 @@ from mfsim.kernels.spectrum import extreme_eigenvalues, require_positive
 from mfsim.losses import SquaredError
 
 _POSITIVE = "dim", "num_train", "alpha", "lambda_min", "input_std", "output_std"
+_NOT_NEGATIVE = "temperature", "initial_risk", "largest_entry", "input_norm"
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class LazySetting:
         input_norm: max |x_i|, at most 1 in the theorems.
 
     Raises:
-        ValueError: If the activation has no such constants or a number that
-            must be positive is not.
+        ValueError: If the activation has no such constants or a number is negative, or
+            0 where it must be positive.
     """
 
     activation: AbstractActivation
@@ -61,6 +62,8 @@ class LazySetting:
         object.__setattr__(self, "smoothness", constants)
         for name in _POSITIVE:
             check_positive(name, getattr(self, name))
+        for name in _NOT_NEGATIVE:
+            _check_not_negative(name, getattr(self, name))
 
     @classmethod
     def of(
@@ -196,3 +199,8 @@ def check_positive(name: str, value: int | float) -> None:
     """Raise ValueError unless `value` is a positive number."""
     if not 0 < value < math.inf:
         raise ValueError(f"{name} must be positive and finite, got {value:g}.")
+
+
+def _check_not_negative(name: str, value: int | float) -> None:
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name} must be at least 0 and finite, got {value:g}.")

@@ -12,7 +12,7 @@ import pytest
 from mfsim.component import Component, build, describe, families, kinds
 from mfsim.config import load_table
 from mfsim.datasets import Prepare
-from mfsim.ensemble.member import declare
+from mfsim.ensemble.measured import declare
 from mfsim.experiment import Experiment, Schedule
 from mfsim.formula import RANGE_KEYS
 from mfsim.observables import AbstractObservable

@@ -1,10 +1,14 @@
 """Observables of the kernel through whole runs: what is recorded, refused or NaN."""
 
+import threading
+
 import h5py
 import numpy as np
 import pytest
 
 import mfsim
+from mfsim.ensemble.member import Task
+from mfsim.ensemble.runs import run_tasks
 from mfsim.errors import ConfigError
 from mfsim.kernels import tangent_kernel
 from mfsim.observables import (
@@ -16,6 +20,7 @@ from mfsim.observables import (
     Risk,
     ntk,
 )
+from mfsim.progress import Progress
 from mfsim.series import Series
 
 ALL = (
@@ -187,3 +192,32 @@ def test_the_floor_is_said_where_it_is_known(tmp_path):
         assert isinstance(series, Series)
         # lambda n/2m = 0.1 * 12/64.
         assert ("lambda n/2m = 0.019" in series.description) == known
+
+
+def test_an_interruption_before_the_first_row_loses_none(tmp_path):
+    # Kernels of the start can take long: a run may be stopped while they are made.
+    stop, whole = threading.Event(), run(tmp_path).series
+    experiment, path = make(tmp_path), tmp_path / "cut.h5"
+
+    class Stopping(Progress):
+        def begin(self, name, step, total):
+            super().begin(name, step, total)
+            stop.set()
+
+    task = Task("cut", experiment, path)
+    (cut,) = run_tasks([task], progress=Stopping(), stop=stop)
+    assert cut.status == "interrupted"
+    (done,) = run_tasks([task], resume=True)
+    assert done.status == "completed"
+    series = mfsim.open(path).series
+    np.testing.assert_array_equal(series.step, whole.step)
+    for name in whole:
+        np.testing.assert_array_equal(series[name], whole[name])
+
+
+def test_noise_about_labels_of_zero_is_no_explosion(tmp_path):
+    trajectory = run(
+        tmp_path, y=np.zeros(12), flow={"temperature": 1e-3}, observables=(Risk(),)
+    )
+    assert trajectory.status == "completed"
+    assert trajectory.series.train_risk[-1] > 0

@@ -10,7 +10,7 @@ import mfsim
 from mfsim.activations import Relu, Softplus
 from mfsim.datasets import SphereTeacher, TwoClassSphere
 from mfsim.divergences import wasserstein
-from mfsim.ensemble.member import declare
+from mfsim.ensemble.measured import declare
 from mfsim.errors import ConfigError
 from mfsim.observables import (
     KL,

@@ -349,8 +349,8 @@ def test_an_integrator_that_gives_up_says_why(monkeypatch):
         ({"cross": np.full((K, N), math.inf)}, "^cross must be finite"),
         ({"initial": np.ones(N)}, r"^initial must be 10 numbers.*\(6,\)"),
         ({"kernel": np.ones((N, N - 1))}, "^kernel must be a square matrix"),
-        ({"times": np.array([1.0, -1.0])}, "^times must be .* real numbers"),
-        ({"times": np.array([math.nan])}, "^times must be .* real numbers"),
+        ({"times": np.array([1.0, -1.0])}, "^times must be real numbers"),
+        ({"times": np.array([math.nan])}, "^times must be real numbers"),
         ({"times": []}, "^times must be a list"),
     ],
 )
@@ -371,7 +371,7 @@ def test_wrong_steps_losses_and_rates_are_refused():
     model = Linear()
     predict = model.predict(decay=0.5)
     for counts in ([1.5], [-1], [math.inf]):
-        with pytest.raises(ValueError, match="^num_steps must be .* whole numbers"):
+        with pytest.raises(ValueError, match="^num_steps must be whole numbers"):
             predict.descent(0.1, np.array(counts))
     with pytest.raises(ValueError, match=r"^step must be below 1/decay = 2, got 2"):
         predict.descent(2.0, [1])
@@ -380,7 +380,7 @@ def test_wrong_steps_losses_and_rates_are_refused():
     with pytest.raises(ValueError, match="^rate must be finite and above 0, got -1"):
         critical_step(model.kernel, -1.0)
     arguments = model.kernel, model.labels, RATE
-    with pytest.raises(ValueError, match="^times must be .* finite numbers"):
+    with pytest.raises(ValueError, match="^times must be finite numbers"):
         kernel_loss_flow(*arguments, [math.inf], Logistic())
     with pytest.raises(ValueError, match="^labels must be -1 or 1"):
         kernel_loss_flow(model.kernel, np.arange(N), RATE, [1.0], Logistic())

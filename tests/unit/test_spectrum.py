@@ -228,3 +228,22 @@ def test_leading_spectrum_is_part_of_the_whole(num):
         rtol=0,
         atol=1e-12,
     )
+
+
+@pytest.mark.parametrize("num", [0, 41])
+def test_a_number_of_eigenvalues_that_there_are_not_is_refused(num):
+    with pytest.raises(
+        ValueError, match=f"num must be between 1 and the 40 points, got {num}"
+    ):
+        leading_spectrum(conjugate(np.ones(40)), num)
+
+
+def test_leading_spectrum_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="kernel must not all be 0"):
+        leading_spectrum(np.zeros((100, 100)), 3)
+
+
+@pytest.mark.parametrize("size", [1e200, 1e-200])
+def test_ratios_do_not_overflow(size):
+    assert effective_rank(size * np.eye(4)) == pytest.approx(4)
+    assert alignment(size * np.eye(4), np.ones(4)) == pytest.approx(0.5)

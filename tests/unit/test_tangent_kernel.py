@@ -1,5 +1,7 @@
 """The tangent kernel of every network against its whole Jacobian."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -224,9 +226,15 @@ def test_products_of_full_precision_pass():
     precision.require_precision()
 
 
-@pytest.mark.parametrize("bits", [7, 10], ids=["bfloat16", "TensorFloat-32"])
-def test_silent_low_precision_is_refused(bits, monkeypatch):
+@pytest.mark.parametrize(
+    ("bits", "dtype"),
+    [(7, "float32"), (10, "float32"), (23, "float64")],
+    ids=["bfloat16", "TensorFloat-32", "float32 for float64"],
+)
+def test_silent_low_precision_is_refused(bits, dtype, monkeypatch):
     def short(factor, device):
+        if factor.dtype != dtype:
+            return factor @ factor.T
         mantissa, exponent = np.frexp(factor)
         rounded = np.ldexp(
             np.round(mantissa * 2 ** (bits + 1)) / 2 ** (bits + 1), exponent
@@ -235,8 +243,55 @@ def test_silent_low_precision_is_refused(bits, monkeypatch):
 
     precision._require.cache_clear()
     monkeypatch.setattr(precision, "product", short)
-    with pytest.raises(
-        ConfigError, match="must multiply float32 matrices to 2e-06, got"
-    ):
+    with pytest.raises(ConfigError, match=f"must multiply {dtype} matrices to .*, got"):
         tangent_kernel(TwoLayer(width=4), make(TwoLayer(width=4)), X)
     precision._require.cache_clear()
+
+
+def test_lists_and_integers_are_points_too():
+    network, points = TwoLayer(width=4), [[1, 0, 0], [0, 1, 1]]
+    params = network.init(jax.random.key(0), 3)
+    expected = tangent_kernel(network, params, np.array(points, float))
+    found = inspect.unwrap(tangent_kernel)(network, params, points)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"x": np.ones(7)}, r"x must be a matrix, one input a row, got shape \(7,\)"),
+        ({"x": np.full((2, 7), np.nan)}, "x must be finite, got NaN"),
+        ({"weights": np.ones(3)}, r"weights must be 4 numbers, .* got shape \(3,\)"),
+        ({"weights": -np.ones(4)}, "weights must be at least 0, got -1"),
+        ({"block_mib": 0}, "block_mib must be a whole number of at least 1, got 0"),
+    ],
+)
+def test_bad_arguments_are_refused_in_one_line(options, message):
+    network = TwoLayer(width=4)
+    given = {"x": X} | options
+    with pytest.raises(ValueError, match=message):
+        # Without the checks of types, which only tests make.
+        inspect.unwrap(tangent_kernel)(network, make(network), **given)
+
+
+def test_a_trace_without_64_bits_is_refused():
+    network = TwoLayer(width=4)
+    params = make(network)
+    with (
+        jax.enable_x64(False),
+        pytest.raises(ValueError, match="must not be traced without 64-bit JAX"),
+    ):
+        jax.grad(lambda params: tangent_kernel(network, params, X).sum())(params)
+
+
+def test_it_has_derivatives_in_the_neurons():
+    # Against a central difference, of relative error 1e-6^2 and rounding 1e-16/1e-6.
+    network = TwoLayer(width=4)
+    params, step = make(network), 1e-6
+    gradient = jax.grad(lambda p: tangent_kernel(network, p, X).sum())(params)
+    ends = [
+        tangent_kernel(network, params._replace(u=params.u.at[0].add(h)), X).sum()
+        for h in (step, -step)
+    ]
+    slope = (ends[0] - ends[1]) / (2 * step)
+    assert gradient.u[0] == pytest.approx(slope, rel=1e-6)
