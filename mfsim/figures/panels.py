@@ -128,7 +128,9 @@ def finish(axes: Axes, title: str, series: xarray.Dataset, keys: Words) -> None:
     elif drawn.size and (title in LOGARITHMIC or 0 < 2 * drawn.min() < drawn.max()):
         axes.set_yscale("log")
     raised = re.sub(r"\^(\d+)", r"$^{\1}$", plain(unit))
-    axes.set_ylabel(title + f" [{raised}]" * (unit != "1"))
+    # A panel is about as high as 20 characters.
+    between = "\n" if len(title) + len(unit) > 20 else " "
+    axes.set_ylabel(title + f"{between}[{raised}]" * (unit != "1"))
 
 
 def _heights(axes: Axes) -> list[np.ndarray]:
