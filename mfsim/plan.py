@@ -40,9 +40,11 @@ def plan(what: Experiment | Sweep, *, device: str | None = None) -> str:
             lines[0] += f"\n# ... and {len(members) - 1} more points of the sweep"
         largest = max(members, key=member_bytes)
         lines += _sizes(largest, max(map(len, groups)))
+        lines += _left_out(largest)
         lines.append(_steps(members))
     lines.append(
-        f"time      about {_duration(seconds)} on {workers} x {devices[0].platform}"
+        f"time      about {_duration(seconds)} on {workers} x {devices[0].platform}, "
+        "once compiled"
     )
     return "\n".join(lines)
 
@@ -68,6 +70,15 @@ def _sizes(member: Member, together: int) -> list[str]:
         f"file      {len(member.saves)} rows, {member.num_snapshots} snapshots: about "
         f"{_size(kept)} each",
     ]
+
+
+def _left_out(member: Member) -> list[str]:
+    """The series that cannot be had, by the reason why."""
+    names: dict[str, list[str]] = {}
+    for name, series in member.measured.declared.items():
+        if isinstance(series, str):
+            names.setdefault(series, []).append(name)
+    return [f"left out  {', '.join(each)}: {why}" for why, each in names.items()]
 
 
 def _steps(members: list[Member]) -> str:

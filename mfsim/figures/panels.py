@@ -110,10 +110,13 @@ def start(panels: Panels, margin: float = 0.0) -> tuple[Figure, list[Axes]]:
 
 
 def values(series: xarray.Dataset, key: str) -> xarray.DataArray:
-    """Finite values of a series, an error in percent; NaN if it was not recorded."""
+    """Finite values of a series, an error in percent; NaN if there are none."""
     if key not in series:
         return xarray.full_like(series["time"], np.nan)
     found = series[key] * (100 if key.endswith("_error") else 1)
+    if (error := f"{key}_error") in series:
+        # Of an eigenvalue: below it there is nothing but rounding.
+        found = found.where(found > series[error])
     return found.where(np.isfinite(found))
 
 

@@ -22,8 +22,6 @@ from mfsim.kernels.precision import require_precision
 from mfsim.memory import require_memory
 from mfsim.networks import AbstractNetwork, DeepRelu, Neurons, TwoLayer
 
-Matrix = Float[Array | np.ndarray, "_ _"]
-
 MEBIBYTE = 2**20
 
 _CACHE_BYTES = 2**23
@@ -98,7 +96,7 @@ def _check_memory(params: PyTree, n: int, k: int, block_mib: int) -> None:
     gram, work = 8 * n * k, min(block_mib * MEBIBYTE, 16 * (n + k) * numbers)
     require_memory(
         2 * gram + work,
-        f"x and y must have fewer rows than {n} and {k}: the kernel has "
+        f"x must have fewer rows: the kernel of {n} and {k} points has "
         f"{gram / 2**30:.3g} GiB, twice that as it is made, and its work arrays "
         f"{work / 2**20:.3g} MiB, by block_mib = {block_mib}",
     )

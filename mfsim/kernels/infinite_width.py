@@ -68,7 +68,7 @@ def infinite_width_kernel(
     gram = 8 * len(x) * len(right)
     require_memory(
         8 * gram,
-        f"x and y must have fewer rows than {len(x)} and {len(right)}: the kernel has "
+        f"x must have fewer rows: the kernel of {len(x)} and {len(right)} points has "
         f"{gram / 2**30:.3g} GiB, eight times that as it is made",
         jax.devices("cpu")[0],
     )

@@ -16,7 +16,8 @@ def as_points(name: str, points: Any) -> Array | np.ndarray:
         points = np.asarray(points, np.float64)
     if points.ndim != 2:
         raise ValueError(
-            f"{name} must be a matrix, one input a row, got shape {points.shape}."
+            f"{name} must be a matrix of inputs, one a row, and no labels, got shape "
+            f"{points.shape}."
         )
     if not isinstance(points, jax.core.Tracer) and not np.isfinite(points).all():
         raise ValueError(f"{name} must be finite, got NaN or infinity.")

@@ -240,7 +240,9 @@ def check_times(times: Times, what: str = "times", kind: str = "real") -> np.nda
     if kind == "whole":
         good &= times == np.floor(times)
     if times.ndim != 1 or not times.size:
-        raise ValueError(f"{what} must be a list of numbers, got shape {times.shape}.")
+        raise ValueError(
+            f"{what} must be a list of numbers, as [10.0] is, got shape {times.shape}."
+        )
     if not good.all():
         i = np.flatnonzero(~good)[0]
         raise ValueError(

@@ -200,5 +200,16 @@ class KernelSpectrum(AbstractObservable):
             found["kernel_label_projections"] = shares
         return found
 
+    def complain(self, row):
+        least, error = (
+            row.get(f"kernel_lambda_min{end}", np.nan) for end in ("", "_error")
+        )
+        if not least <= error:
+            return None
+        return (
+            "kernel_lambda_min is 0 within its error: some training inputs are alike, "
+            "opposite or 0; mfsim.kernels.require_positive names them."
+        )
+
     def plan(self, flow, data):
         return 5 * gram_bytes(data, self.max_points)

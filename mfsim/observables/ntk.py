@@ -75,7 +75,10 @@ class NtkGap(AbstractObservable):
         if not takes_all(integrator):
             return dict.fromkeys(names, BATCHES)
         if (n := len(data.y_train)) > self.max_points:
-            reason = f"there are {n} training points, more than max_points"
+            reason = (
+                f"there are {n} training points, more than the max_points = "
+                f"{self.max_points} of NtkGap"
+            )
             return dict.fromkeys(names, reason)
         absent = {}
         if reason := _no_limit(flow.network, data):

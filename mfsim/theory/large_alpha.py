@@ -70,11 +70,16 @@ def prior_kernels(
             d are at most three, else draws, which want a `key`.
 
     Raises:
-        ValueError: If u is frozen, the activation has no second derivative, or there is
-            no key.
+        ValueError: If the network has more layers, u is frozen, the activation has no
+            second derivative, or there is no key.
 
     Cost: q n^2 multiplications for q nodes.
     """
+    if not isinstance(network, TwoLayer):
+        raise ValueError(
+            f"network must be a TwoLayer to have a prior p_0, got a "
+            f"{type(network).__name__}."
+        )
     if network.trainable == "input":
         raise ValueError(
             "trainable must be 'both' or 'output' for the limits in alpha, got "

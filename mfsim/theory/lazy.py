@@ -200,7 +200,7 @@ def kl_error_bound(setting: LazySetting, kl: float, delta: float = 0.05) -> Boun
         trivial_from=1.0,
         statement="GNTK 4.14: error <= 8 G_7 sigma_u sqrt(alpha KL/n) + "
         "6 sqrt(log(2/delta)/2n)",
-        constants={"G_7": g_7, "M": kl / alpha, "delta": delta},
+        constants={"G_7": g_7, "KL": kl, "delta": delta},
         unmet=(
             *_small_inputs(setting),
             *_bounded(setting),

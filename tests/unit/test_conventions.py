@@ -192,6 +192,31 @@ def ntk_parametrised(last_std: float, fan_in: int, loss: Loss, over: int) -> Row
     )
 
 
+def two_layer_ntk() -> Row:
+    """F = (1/sqrt(m)) sum_j s_u o_j h(s_w o'_j.x), o and o' standard normal."""
+    input_std, output_std = 0.7, 1.3
+    omega = gaussians([(M, DIM), (M,)])
+
+    def outputs(omega: Any, x: jax.Array) -> jax.Array:
+        first, last = omega
+        z = input_std * DIM**0.5 * first @ x.T / DIM**0.5
+        return output_std * last @ jnp.tanh(z) / M**0.5
+
+    params = Neurons(input_std * omega[0], output_std * omega[1])
+    shares = [
+        tangent_kernel(TwoLayer(width=M, trainable=part), params, X)
+        for part in ("input", "output")
+    ]
+    said = input_std**2 * shares[0] + output_std**2 * shares[1]
+    f = outputs(omega, X)
+    return Row(
+        gram(outputs, omega, X),
+        said,
+        speed(outputs, omega, lambda f: mean_square(f) / 2, ETA),
+        -(ETA / N) * said @ (f - Y),
+    )
+
+
 ROWS: dict[str, Callable[[], Row]] = {
     "two-layer": two_layer,
     "deep": lambda: deep(0.3),
@@ -204,6 +229,7 @@ ROWS: dict[str, Callable[[], Row]] = {
     "neural-tangents": lambda: ntk_parametrised(
         1.0, DIM, lambda f: mean_square(f) / 2, over=N
     ),
+    "neural-tangents, two layers": two_layer_ntk,
 }
 
 

@@ -173,7 +173,9 @@ def test_few_points_are_enough_and_many_are_too_many(tmp_path):
     declared = NtkGap(max_points=11).declare(
         make(tmp_path).flow, mfsim.NoisyGD(0.1), data
     )
-    assert declared["ntk_gap"] == "there are 12 training points, more than max_points"
+    assert declared["ntk_gap"] == (
+        "there are 12 training points, more than the max_points = 11 of NtkGap"
+    )
 
 
 def test_a_kernel_beyond_the_memory_is_refused_by_its_field(tmp_path, monkeypatch):

@@ -259,7 +259,10 @@ def test_lists_and_integers_are_points_too():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"x": np.ones(7)}, r"x must be a matrix, one input a row, got shape \(7,\)"),
+        (
+            {"x": np.ones(7)},
+            r"x must be a matrix of inputs, one a row, .*, got shape \(7,\)",
+        ),
         ({"x": np.full((2, 7), np.nan)}, "x must be finite, got NaN"),
         ({"weights": np.ones(3)}, r"weights must be 4 numbers, .* got shape \(3,\)"),
         ({"weights": -np.ones(4)}, "weights must be at least 0, got -1"),
