@@ -4,7 +4,7 @@
     f_NTK - y = -(I - (2 alpha^2 eta/n) H)^k y,  in the limit of small steps
     df_NTK/dt = -(2 alpha^2/n) H (f_NTK - y)
 
-The larger alpha, the closer the network stays to it. Takes about 12 s on 2 cores:
+The larger alpha, the closer the network stays to it. Takes about 8 s on 2 cores:
 
     python examples/kernel_prediction.py [FOLDER]    # a temporary folder unless given
 """
