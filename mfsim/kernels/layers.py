@@ -39,8 +39,7 @@ def layered_kernel(
             f"x must have the input dimension of W_1, {dim}, got {x.shape[1]}."
         )
     n, k = len(x), len(x if y is None else y)
-    if not n * k:
-        return jnp.zeros((n, k), x.dtype)
+    empty = jnp.zeros((n, k), x.dtype)
     row = 8 * (2 * (len(params) - 1) * width + dim + 1)
     signals = partial(_signals, params)
     points, others, find = x, x if y is None else y, signals
@@ -48,10 +47,10 @@ def layered_kernel(
     if (n if y is None else n + k) * row <= budget:
         points = signals(x)
         others = points if y is None else signals(y)
-        find, block = _as_it_is, max(_LEAST_ROWS, -(-n // _MOST_BLOCKS))
-        if n <= 2 * _LEAST_ROWS:
-            block = n
+        find, block = _as_it_is, _block(max(n, k))
     rows, columns = min(block, n), min(block, k)
+    if not rows * columns:
+        return empty
 
     def add_rows(i: Array, kernel: Array) -> Array:
         # The last block ends with the points, and so overlaps the one before.
@@ -66,9 +65,13 @@ def layered_kernel(
         end = i + 1 if y is None else -(-k // columns)
         return jax.lax.fori_loop(0, end, add_block, kernel)
 
-    kernel = jnp.zeros((n, k), x.dtype)
-    kernel = jax.lax.fori_loop(0, -(-n // rows), add_rows, kernel)
+    kernel = jax.lax.fori_loop(0, -(-n // rows), add_rows, empty)
     return kernel if y is not None else jnp.tril(kernel) + jnp.tril(kernel, -1).T
+
+
+def _block(rows: int) -> int:
+    most = max(_LEAST_ROWS, -(-rows // _MOST_BLOCKS))
+    return most if rows > 2 * _LEAST_ROWS else rows
 
 
 def _signals(params: tuple[Array, ...], x: Array) -> Signals:
