@@ -72,7 +72,9 @@ def infinite_width_kernel(
         f"{gram / 2**30:.3g} GiB, eight times that as it is made",
         jax.devices("cpu")[0],
     )
-    return _kernel(network, _pairs(x, y))
+    kernel = _kernel(network, _pairs(x, y))
+    # The series rounds (i, k) and (k, i) in an order that the compiler chooses.
+    return (kernel + kernel.T) / 2 if y is None else kernel
 
 
 @singledispatch

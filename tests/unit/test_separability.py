@@ -81,7 +81,9 @@ def test_the_margin_is_the_inverse_of_the_classifiability(kind, truth):
     assert margin * math.sqrt(SAMPLES) * classifiability(kernel, labels) == (
         pytest.approx(1, rel=1e-12)
     )
-    assert classifiability(kernel, labels) <= label_complexity(kernel, labels)
+    # Equal, up to rounding, where the labels themselves are the best values.
+    most = label_complexity(kernel, labels)
+    assert classifiability(kernel, labels) <= most * (1 + 1e-12)
 
 
 @pytest.mark.parametrize("truth", [True, False])
