@@ -29,8 +29,8 @@ STATE_COPIES = 6
 """States held at once: start, now, next, force, noise and a file's copy."""
 
 _EXPLODED = 100.0
-"""A risk so many times that of the start, or of f = 0 with the noise of n outputs of
-one neuron, is no training any more."""
+"""A risk so many times that of the start, or of f = 0 with the noise of n outputs, is
+no training any more."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ class Member:
         self._missing: Counter[str] = Counter()
         outputs = np.zeros_like(data.y_train)
         self._idle_risk = float(experiment.flow.loss(outputs, data.y_train).mean())
-        self._idle_risk += experiment.flow.temperature * len(outputs)
+        noise = experiment.flow.temperature * len(outputs)
+        self._idle_risk += noise / (2 * experiment.flow.network.width)
         self._stable_step = experiment.flow_step
         self._saved_at, self._committed_at = time.monotonic(), float("-inf")
         self._pause, self._is_waiting = _CHECKPOINT_SECONDS, False
