@@ -11,7 +11,7 @@ from mfsim.errors import ConfigError
 from mfsim.memory import default_device
 
 _UNITS = 64
-"""Units in the last place, of the largest entry. On a CPU float32 is off by 6 and float64
+"""Units in the last place, of the largest entry. On a CPU float32 is off by 6, float64
 by 7; products of TensorFloat-32 and bfloat16, which some drivers put in the stead of
 float32, are off by 590 and 5600 of it."""
 
