@@ -50,6 +50,7 @@ class Member:
         task: What was asked for.
         experiment: The same with a number as its step.
         data: Its arrays.
+        measured: Its observables at work.
         start: Step and state leaves to continue from; None at the beginning.
         first_risk: The training risk at step 0, by which divergence is judged.
         status: "running" until it has ended.
