@@ -93,6 +93,7 @@ class Group:
             if step < target and self._running():
                 return self._interrupt(step)
             self._save(step, self.measure())
+            self._settle(step)
             if not self._running():
                 return None
         for _, member in self._running():
@@ -178,7 +179,9 @@ class Group:
                     self._diverge(member, step)
                     continue
                 self._progress.update(member.task.name, step, member.risk)
-            self._settle(step)
+            # A checkpoint at a save that has no row yet would let it be skipped.
+            if step < target:
+                self._settle(step)
         return step
 
     def _settle(self, step: int) -> None:
