@@ -32,9 +32,13 @@ if TYPE_CHECKING:
     from mfsim.errors import MfsimError as MfsimError
     from mfsim.experiment import Experiment as Experiment
     from mfsim.experiment import Schedule as Schedule
+    from mfsim.flows import DensityFlow as DensityFlow
     from mfsim.flows import ParticleFlow as ParticleFlow
+    from mfsim.integrators import DiffraxSolver as DiffraxSolver
     from mfsim.integrators import ExponentialLangevin as ExponentialLangevin
+    from mfsim.integrators import FiniteVolume as FiniteVolume
     from mfsim.integrators import NoisyGD as NoisyGD
+    from mfsim.integrators import Proximal as Proximal
     from mfsim.losses import Logistic as Logistic
     from mfsim.losses import SquaredError as SquaredError
     from mfsim.networks import DeepRelu as DeepRelu
@@ -50,8 +54,14 @@ _HOMES = {
     "mfsim.ensemble": ("run",),
     "mfsim.errors": ("ConfigError", "Diverged", "FormatError", "MfsimError"),
     "mfsim.experiment": ("Experiment", "Schedule"),
-    "mfsim.flows": ("ParticleFlow",),
-    "mfsim.integrators": ("ExponentialLangevin", "NoisyGD"),
+    "mfsim.flows": ("DensityFlow", "ParticleFlow"),
+    "mfsim.integrators": (
+        "DiffraxSolver",
+        "ExponentialLangevin",
+        "FiniteVolume",
+        "NoisyGD",
+        "Proximal",
+    ),
     "mfsim.losses": ("Logistic", "SquaredError"),
     "mfsim.networks": ("DeepRelu", "TwoLayer"),
     "mfsim.storage": ("Trajectory", "open_sweep"),

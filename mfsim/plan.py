@@ -53,10 +53,11 @@ def _sizes(member: Member, together: int) -> list[str]:
     data, flow = member.data, member.experiment.flow
     n, d = data.x_train.shape
     bytes_ = flow.plan(data, member.experiment.dtype)
-    block = bytes_.pop("samples_per_block")
+    block = bytes_.pop("samples_per_block", None)
     if measuring := measuring_bytes(member.experiment, data):
         bytes_["kernels"] = measuring
     arrays = ", ".join(f"{name} {_size(b)}" for name, b in bytes_.items())
+    blocks = f"; {block} samples a block, by flow.block_mib" if block else ""
     row = sum(
         8 * int(np.prod(s.shape, dtype=int))
         for s in member.measured.declared.values()
@@ -65,8 +66,7 @@ def _sizes(member: Member, together: int) -> list[str]:
     kept = member.num_snapshots * bytes_["state"] + len(member.saves) * row
     return [
         f"data      {n} training and {len(data.y_test)} test points in {d} dimensions",
-        f"memory    {arrays}, {together} runs together; {block} samples a block, "
-        "by flow.block_mib",
+        f"memory    {arrays}, {together} runs together{blocks}",
         f"file      {len(member.saves)} rows, {member.num_snapshots} snapshots: about "
         f"{_size(kept)} each",
     ]

@@ -96,8 +96,8 @@ class Group:
             self._settle(step)
             if not self._running():
                 return None
-        for _, member in self._running():
-            self._end(member, "completed", member.message)
+        for j, member in self._running():
+            self._end(j, member, "completed", member.message)
         return None
 
     def refer(self, stop: threading.Event | None = None) -> bool:
@@ -176,7 +176,7 @@ class Group:
             self._steps_a_chunk = max(1, int(_CHUNK_SECONDS / max(seconds, 1e-9)))
             for j, member in self._running():
                 if not finite[j]:
-                    self._diverge(member, step)
+                    self._diverge(j, member, step)
                     continue
                 self._progress.update(member.task.name, step, member.risk)
             # A checkpoint at a save that has no row yet would let it be skipped.
@@ -199,7 +199,7 @@ class Group:
         for j, member in self._running():
             risk = float(measured.risk[j])
             if member.has_exploded(risk):
-                self._diverge(member, step)
+                self._diverge(j, member, step)
                 continue
             row = self.row(j, measured)
             with self._timed("writing"):
@@ -208,10 +208,10 @@ class Group:
         self._end_stopped(step)
 
     def _end_stopped(self, step: int) -> None:
-        for _, member in self._running():
+        for j, member in self._running():
             if member.has_stopped:
                 rule = member.experiment.schedule.stop
-                self._end(member, "completed", f"stopped at step {step}: {rule}")
+                self._end(j, member, "completed", f"stopped at step {step}: {rule}")
 
     def _fetch(self, j: int) -> Callable[[], PyTree]:
         """Fetches a member's state and memory; the whole group's only once a chunk."""
@@ -227,15 +227,16 @@ class Group:
             # A checkpoint before the first row would let it be skipped.
             if member.row:
                 member.checkpoint(step, self._fetch(j)())
-            self._end(member, "interrupted", f"interrupted at step {step}")
+            self._end(j, member, "interrupted", f"interrupted at step {step}")
 
-    def _diverge(self, member: Member, step: int) -> None:
-        member.diverge(step, self._share())
+    def _diverge(self, j: int, member: Member, step: int) -> None:
+        member.diverge(step, self._share(), self._fetch(j)()[1])
         self._progress.message(f"{member.task.name}: {member.message}")
         self._progress.end(member.task.name, member.status)
 
-    def _end(self, member: Member, status: str, message: str) -> None:
-        member.finish(status, self._share(), message)
+    def _end(self, j: int, member: Member, status: str, message: str) -> None:
+        memory = self._fetch(j)()[1]
+        member.finish(status, self._share(), message, memory)
         if message:
             self._progress.message(f"{member.task.name}: {message}")
         self._progress.end(member.task.name, status)

@@ -69,8 +69,7 @@ class Member:
         self._missing: Counter[str] = Counter()
         outputs = np.zeros_like(data.y_train)
         self._idle_risk = float(experiment.flow.loss(outputs, data.y_train).mean())
-        noise = experiment.flow.temperature * len(outputs)
-        self._idle_risk += noise / (2 * experiment.flow.network.width)
+        self._idle_risk += experiment.flow.sampling_noise * len(outputs)
         self._stable_step = experiment.flow_step
         self._saved_at, self._committed_at = time.monotonic(), float("-inf")
         self._pause, self._is_waiting = _CHECKPOINT_SECONDS, False
@@ -108,6 +107,7 @@ class Member:
             series=series,
             absent=absent,
             data=self._kept_data(),
+            axes=self.experiment.flow.axes(self.data.x_train.shape[1]),
             sweep=self.task.sweep,
             overwrite=overwrite,
             planned_rows=len(self.saves),
@@ -201,25 +201,37 @@ class Member:
         reference = max(self.first_risk, self._idle_risk)
         return not np.isfinite(risk) or risk > _EXPLODED * (reference or np.inf)
 
-    def diverge(self, step: int, timing: Mapping[str, float]) -> None:
+    def diverge(self, step: int, timing: Mapping[str, float], memory: PyTree) -> None:
         """End the run as diverged; its rows so far stay."""
+        failure = self.experiment.integrator.failure(memory)
+        message = self._past_stability(step) if failure is None else failure
+        self.finish("diverged", timing, message, memory)
+
+    def _past_stability(self, step: int) -> str:
         given = float(self.experiment.integrator.step)
         limit = np.fmin(self._stable_step * self.experiment.time_rate, given)
         unit = self.experiment.schedule.unit
-        self.finish(
-            "diverged",
-            timing,
+        return (
             f"integrator.step must be below {limit:.2g} in {unit} "
             f"time where it diverged, near step {step}, got "
-            f"{given:.2g}; try half that or step = 'auto'.",
+            f"{given:.2g}; try half that or step = 'auto'."
         )
 
     def finish(
-        self, status: str, timing: Mapping[str, float], message: str = ""
+        self, status: str, timing: Mapping[str, float], message: str, memory: PyTree
     ) -> None:
-        """End the run: status, timing and message go into the file, which closes."""
+        """End the run: status, timing and message go into the file, which closes.
+
+        Args:
+            status: As in the file.
+            timing: Seconds by phase.
+            message: Why, if it is worth saying.
+            memory: The integrator's, which may tell what is wrong.
+        """
         if self.row and status != "interrupted":
             self._report()
+            for text in self.experiment.integrator.complain(memory):
+                self._recorder.warn(text)
         self._recorder.finish(status, timing, message)
         self.status, self.message = status, message
 
@@ -260,7 +272,8 @@ class Member:
                 f"the tangent kernel is zero at step {step}: no neuron responds to any "
                 "training input and nothing moves any more; take a smaller step."
             )
-        if self.experiment.flow_step > self._stable_step:
+        explicit = self.experiment.integrator.freezes_force
+        if explicit and self.experiment.flow_step > self._stable_step:
             self._warn(
                 f"step {self.experiment.flow_step:.2g} in flow time is past the stable "
                 f"{self._stable_step:.2g} that H(p_t) allows at step {step}; results "

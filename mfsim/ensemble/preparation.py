@@ -70,6 +70,9 @@ def resolve(experiment: Experiment, data: Data) -> Experiment:
             f"integrator.batch_size must be at most the {samples} training points, "
             f"got {batch}."
         )
+    if (dtype := experiment.flow.dtype) is not None:
+        experiment = dataclasses.replace(experiment, dtype=dtype)
+    _check_suits(experiment, data)
     _check_reals(experiment)
     _check_data(experiment, data)
     _check_memory(experiment, data)
@@ -112,6 +115,20 @@ def _check_step(experiment: Experiment) -> Experiment:
     return experiment
 
 
+def _check_suits(experiment: Experiment, data: Data) -> None:
+    """Refuse data that the flow or the integrator cannot take."""
+    flow = experiment.flow
+    checks = {
+        "flow": lambda: flow.check(data),
+        "integrator": lambda: experiment.integrator.check(flow, data),
+    }
+    for part, check in checks.items():
+        try:
+            check()
+        except ValueError as error:
+            raise ConfigError(f"{part}.{error}") from error
+
+
 def _check_reals(experiment: Experiment) -> None:
     """Refuse reals whose squares the run's precision cannot hold."""
     info = np.finfo(experiment.dtype)
@@ -146,12 +163,14 @@ def measuring_bytes(experiment: Experiment, data: Data) -> int:
 def _check_memory(experiment: Experiment, data: Data) -> None:
     """Refuse a state that the machine cannot hold a few times over, or a kernel."""
     flow = experiment.flow
-    needed = STATE_COPIES * flow.plan(data, experiment.dtype)["state"]
+    sizes = flow.plan(data, experiment.dtype)
+    needed = STATE_COPIES * sizes["state"] + sizes.get("features", 0)
     there = memory_of(jnp.zeros(()).device)
     if needed > there:
+        given = functools.reduce(getattr, flow.size.split("."), flow)
         raise ConfigError(
-            f"flow.network.width must let {STATE_COPIES} copies of the state fit in "
-            f"the {there / 2**30:.0f} GiB of memory, got {flow.network.width}, "
+            f"flow.{flow.size} must let {STATE_COPIES} copies of the state fit in "
+            f"the {there / 2**30:.0f} GiB of memory, got {given}, "
             f"which needs {needed / 2**30:.3g} GiB."
         )
     observable: Any

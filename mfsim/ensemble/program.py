@@ -109,7 +109,8 @@ class Program:
                 flow, integrator = eqx.combine(reals, shape.static)
                 batch = (data.x_train, data.y_train)
                 carry = integrator.advance(flow, batch, carry, steps, key, accounts)
-                return carry, _is_finite(carry.state)
+                sound = integrator.is_sound(carry.memory)
+                return carry, _is_finite(carry.state) & sound
 
             axes = (0, TOGETHER)
             return jax.vmap(one, in_axes=axes, out_axes=(TOGETHER, 0))(reals, carry)

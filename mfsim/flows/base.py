@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -22,10 +22,10 @@ Batch = tuple[Float[Array, "n d"], Float[Array, " n"]]
 
 
 class State(NamedTuple):
-    """A network's parameters and, where it is on, their shadow.
+    """What moves and, where it is on, its shadow.
 
     Attributes:
-        params: What the network is evaluated at.
+        params: The parameters of a network, or the masses of a grid's cells.
         shadow: The free population that began with `params` and meets the same noise
             without the force, so that its law is the prior for ever; or None.
     """
@@ -49,16 +49,87 @@ class Rates(NamedTuple):
 
 
 class AbstractFlow(Component):
-    """dparams = velocity dt + sqrt(2 temperature) dB on the blocks that move."""
+    """The gradient flow of loss + temperature KL(p || p_0), by the state it moves."""
+
+    dtype: ClassVar[str | None] = None
+    """The one precision it is computed in, whatever the experiment's; None if any."""
+
+    size: ClassVar[str] = "network.width"
+    """The field that memory grows with."""
 
     network: eqx.AbstractVar[AbstractNetwork]
     loss: eqx.AbstractVar[AbstractLoss]
     dataset: eqx.AbstractVar[AbstractDataset]
     temperature: eqx.AbstractVar[float]
 
+    def check(self, data: Data) -> None:
+        """Refuse data that the flow cannot take.
+
+        Raises:
+            ValueError: Begins with the field's name; says what to do.
+        """
+        return
+
     @abstractmethod
     def init(self, key: Key[Array, ""], dim: int, dtype: DTypeLike = float) -> State:
-        """The state at t = 0, drawn from the prior."""
+        """The state at t = 0: the prior, or a draw from it."""
+
+    @abstractmethod
+    def law(self, state: State) -> tuple[PyTree, Float[Array, " m"] | None]:
+        """Parameters of the network and their masses; None where all have the same."""
+
+    @property
+    def is_cold(self) -> bool:
+        """Whether there is no noise; members of a group all have some, or none."""
+        return isinstance(self.temperature, float) and self.temperature == 0
+
+    @property
+    @abstractmethod
+    def sampling_noise(self) -> Any:
+        """What each fitted output adds to n times the risk, by its own noise."""
+
+    @property
+    @abstractmethod
+    def kernel_rate(self) -> Any:
+        """Kernel time per unit of flow time, alpha^2 of two-layer networks."""
+
+    @abstractmethod
+    def prior_std(self) -> PyTree:
+        """Standard deviation of the prior, block by block."""
+
+    @abstractmethod
+    def mean_potential(self, state: State) -> Float[Array, ""]:
+        """Mean over the law of the prior's quadratic potential V_0."""
+
+    @abstractmethod
+    def predict(self, state: State, x: Float[Array, "n d"]) -> Float[Array, " n"]:
+        """The outputs f(x) at a state, in blocks of samples."""
+
+    @abstractmethod
+    def energy(self, state: State, batch: Batch) -> Float[Array, ""]:
+        """The objective of which the velocity is minus the (scaled) gradient."""
+
+    @abstractmethod
+    def kernel_product(
+        self, state: State, x: Float[Array, "n d"], v: Float[Array, " n"]
+    ) -> Float[Array, " n"]:
+        """The tangent kernel times a vector, without forming the kernel."""
+
+    @abstractmethod
+    def export(self, state: State) -> dict[str, np.ndarray]:
+        """The state as the arrays of a file, by the path of their group."""
+
+    def axes(self, dim: int) -> dict[str, np.ndarray]:
+        """Coordinates of the axes of what is exported, by name; none of neurons."""
+        return {}
+
+    @abstractmethod
+    def plan(self, data: Data, dtype: DTypeLike) -> dict[str, int]:
+        """What a step allocates, in bytes by name, `state` among them."""
+
+
+class AbstractLangevinFlow(AbstractFlow):
+    """dparams = velocity dt + sqrt(2 temperature) dB on the blocks that move."""
 
     @abstractmethod
     def force(self, state: State, batch: Batch) -> PyTree:
@@ -84,49 +155,9 @@ class AbstractFlow(Component):
         """The force and the decay towards the prior; `None` where frozen."""
 
     @property
-    def is_cold(self) -> bool:
-        """Whether there is no noise; members of a group all have some, or none."""
-        return isinstance(self.temperature, float) and self.temperature == 0
-
-    @property
     @abstractmethod
     def noise_scale(self) -> Any:
         """The diffusion coefficient sqrt(2 temperature), per sqrt(time)."""
-
-    @property
-    @abstractmethod
-    def kernel_rate(self) -> Any:
-        """Kernel time per unit of flow time, alpha^2 of two-layer networks."""
-
-    @abstractmethod
-    def prior_std(self) -> PyTree:
-        """Standard deviation of the prior, block by block."""
-
-    @abstractmethod
-    def mean_potential(self, state: State) -> Float[Array, ""]:
-        """Mean over the particles of the prior's quadratic potential V_0."""
-
-    @abstractmethod
-    def predict(self, state: State, x: Float[Array, "n d"]) -> Float[Array, " n"]:
-        """The outputs f(x) at a state, in blocks of samples."""
-
-    @abstractmethod
-    def energy(self, state: State, batch: Batch) -> Float[Array, ""]:
-        """The objective of which the velocity is minus the (scaled) gradient."""
-
-    @abstractmethod
-    def kernel_product(
-        self, state: State, x: Float[Array, "n d"], v: Float[Array, " n"]
-    ) -> Float[Array, " n"]:
-        """The tangent kernel times a vector, without forming the kernel."""
-
-    @abstractmethod
-    def export(self, state: State) -> dict[str, np.ndarray]:
-        """The state as the arrays of a file, by the path of their group."""
-
-    @abstractmethod
-    def plan(self, data: Data, dtype: DTypeLike) -> dict[str, int]:
-        """What a step allocates, in bytes by name, and its rows a block."""
 
 
 def turn(tree: PyTree) -> PyTree:

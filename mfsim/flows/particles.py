@@ -11,7 +11,7 @@ from mfsim.blocks import block_size, fold_blocks, map_blocks
 from mfsim.component import count, real, static
 from mfsim.datasets import AbstractDataset, Data
 from mfsim.flows.base import (
-    AbstractFlow,
+    AbstractLangevinFlow,
     Batch,
     Rates,
     State,
@@ -26,7 +26,7 @@ _LEAST_SAMPLES = 64
 """In a block, so that adding up its gradient, d numbers a neuron, costs little."""
 
 
-class ParticleFlow(AbstractFlow):
+class ParticleFlow(AbstractLangevinFlow):
     """dtheta = (b - lambda theta/sigma^2) dt + sqrt(2 lambda) dB for every neuron.
 
     b is -m times the gradient of the mean loss over the samples, so that time does not
@@ -56,6 +56,14 @@ class ParticleFlow(AbstractFlow):
     def init(self, key: Key[Array, ""], dim: int, dtype: DTypeLike = float) -> State:
         params = self.network.init(key, dim, dtype)
         return State(params, params if self.shadow else None)
+
+    def law(self, state: State) -> tuple[Neurons, None]:
+        return state.params, None
+
+    @property
+    def sampling_noise(self) -> Any:
+        """Lambda/2m: n fitted outputs of m neurons leave lambda n/2m in the risk."""
+        return self.temperature / (2 * self.network.width)
 
     def force(self, state: State, batch: Batch) -> Neurons:
         """B = -m grad (1/n) sum_i phi(f(x_i), y_i): two GEMMs and one activation."""

@@ -2,5 +2,7 @@
 
 from mfsim.integrators.base import AbstractIntegrator as AbstractIntegrator
 from mfsim.integrators.base import Carry as Carry
+from mfsim.integrators.diffrax_solver import DiffraxSolver as DiffraxSolver
 from mfsim.integrators.exponential import ExponentialLangevin as ExponentialLangevin
+from mfsim.integrators.finite_volume import FiniteVolume as FiniteVolume
 from mfsim.integrators.noisy_gd import NoisyGD as NoisyGD

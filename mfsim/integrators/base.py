@@ -6,11 +6,12 @@ from typing import Any, ClassVar, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from mfsim.accounts import AbstractAccount, Step
 from mfsim.blocks import map_members
 from mfsim.component import Component
+from mfsim.datasets import Data
 from mfsim.flows import AbstractFlow, ParticleFlow, State
 from mfsim.flows.base import Batch, turn
 from mfsim.integrators.noise import normal
@@ -38,8 +39,21 @@ class AbstractIntegrator(Component):
     flows: ClassVar[tuple[type[AbstractFlow], ...]]
     """The kinds of flow that it takes."""
 
+    freezes_force: ClassVar[bool] = False
+    """Whether a step goes by the force at its beginning: gradient descent where there
+    is no noise. Accounts rest on that; other integrators ignore those they are given.
+    """
+
     step: eqx.AbstractVar[float | str]
     """The step in flow time, once resolved."""
+
+    def check(self, flow: AbstractFlow, data: Data) -> None:
+        """Refuse what cannot be integrated, once the data are known.
+
+        Raises:
+            ValueError: Begins with the field's name; says what to do.
+        """
+        return
 
     @abstractmethod
     def init(
@@ -72,9 +86,17 @@ class AbstractIntegrator(Component):
             accounts: Those that `carry` was made with: what is kept along the path.
         """
 
-    @abstractmethod
-    def path_weight(self, temperature: Any, std: Any) -> Any:
-        """KL in nats that a step adds a neuron for |b|^2 = 1: Girsanov's rate."""
+    def is_sound(self, memory: PyTree) -> Bool[Array, ""]:
+        """Whether a run may go on, by what the integrator remembers."""
+        return jnp.asarray(True)
+
+    def failure(self, memory: PyTree) -> str | None:
+        """Why a run that is not sound has failed and what to change, on the host."""
+        return None
+
+    def complain(self, memory: PyTree) -> list[str]:
+        """What is wrong with a run that has ended, on the host."""
+        return []
 
 
 class AbstractStepper(AbstractIntegrator):
@@ -86,6 +108,7 @@ class AbstractStepper(AbstractIntegrator):
     """
 
     flows: ClassVar[tuple[type[AbstractFlow], ...]] = (ParticleFlow,)
+    freezes_force: ClassVar[bool] = True
     batch_size: eqx.AbstractVar[int | None]
 
     @abstractmethod
@@ -102,7 +125,7 @@ class AbstractStepper(AbstractIntegrator):
 
     def init(
         self,
-        flow: AbstractFlow,
+        flow: Any,
         state: PyTree,
         data: Batch | None = None,
         accounts: tuple[AbstractAccount, ...] = (),
@@ -115,7 +138,7 @@ class AbstractStepper(AbstractIntegrator):
 
     def advance(
         self,
-        flow: AbstractFlow,
+        flow: Any,
         data: Batch,
         carry: Carry,
         num_steps: Int[Array, ""] | int,
@@ -154,6 +177,7 @@ class AbstractStepper(AbstractIntegrator):
         return carry._replace(state=turn(turned), step=k, ledger=ledger)
 
     def path_weight(self, temperature: Any, std: Any) -> Any:
+        """KL in nats that a step adds a neuron for |b|^2 = 1: Girsanov's rate."""
         return self.step / (4 * temperature)
 
     def _move(

@@ -27,7 +27,7 @@ class TwoLayer(AbstractNetwork):
     network starts at f = 0 while its law is still p_0.
 
     Fields:
-        width: Number of neurons m; even where antithetic.
+        width: Number of neurons m; even where antithetic. Densities do not use it.
         alpha: Scale alpha, 1 in the mean-field and sqrt(m) in the kernel regime.
         activation: The function h.
         trainable: Which blocks move: "both", "output" (random features) or "input".
@@ -37,7 +37,7 @@ class TwoLayer(AbstractNetwork):
     Source: Chen et al. 2020, eqs. (3.1) and (3.2); pairs as in Chizat et al. 2019.
     """
 
-    width: int = count()
+    width: int = count(1024)
     alpha: float = real(1.0, above=0.0)
     activation: AbstractActivation = Tanh()
     trainable: Literal["both", "output", "input"] = static("both")

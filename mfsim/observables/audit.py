@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mfsim.accounts import PathBalance, takes_all
+from mfsim.accounts import PathBalance
 from mfsim.component import count
-from mfsim.observables.base import BATCHES, AbstractObservable, train_outputs
+from mfsim.observables.base import AbstractObservable, train_outputs, unaccounted
 from mfsim.observables.kl import KL
 from mfsim.observables.populations import need_shadow
 from mfsim.series import Series
@@ -58,8 +58,8 @@ class Audit(AbstractObservable):
             "audit_passed": Series("1", "-", "1 within three expected sizes, else 0."),
         }
         network: Any = flow.network
-        if not takes_all(integrator):
-            return dict.fromkeys(declared, BATCHES)
+        if reason := unaccounted(integrator):
+            return dict.fromkeys(declared, reason)
         bends = network.trainable == "output" or network.activation.smooth
         if flow.temperature > 0 and not bends:
             kind = type(network.activation).__name__
@@ -68,7 +68,7 @@ class Audit(AbstractObservable):
 
     def measure(self, look):
         flow, data = look.flow, look.data
-        if not takes_all(look.integrator):
+        if unaccounted(look.integrator):
             return {}
         explained = look.read(*self.accounts())
         _, produced = look.read(*look.find(KL).accounts())

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from mfsim.accounts import AbstractAccount, Step
+from mfsim.accounts import AbstractAccount, Step, takes_all
 from mfsim.component import Component
 from mfsim.datasets import Data
 from mfsim.flows import AbstractFlow, State
@@ -17,6 +17,13 @@ _T = TypeVar("_T")
 
 BATCHES = "the steps see batches, whose force is not that of the training risk"
 """Why what follows the training risk along the path is left out."""
+
+
+def unaccounted(integrator: Any) -> str | None:
+    """Why there is no account of the training risk along the path, if there is none."""
+    if not integrator.freezes_force:
+        return f"{type(integrator).__name__} keeps no account of its path"
+    return None if takes_all(integrator) else BATCHES
 
 
 class Start(NamedTuple):

@@ -12,6 +12,8 @@ from mfsim.component import count, real, static
 from mfsim.divergences import gaussian
 from mfsim.divergences.gaussian import Estimate, Pairs, standard_error
 from mfsim.divergences.mmd import mmd_terms
+from mfsim.flows import DensityFlow
+from mfsim.observables import grid
 from mfsim.observables.base import AbstractObservable, with_error
 from mfsim.observables.kl import KL, absent_bounds, flatten
 from mfsim.observables.populations import all_pairs, few_pairs, need_shadow
@@ -30,7 +32,8 @@ class Wasserstein(AbstractObservable):
     w2_upper is the lesser of w2_upper_coupling, the root mean square distance of the
     neurons from their shadow, and w2_upper_talagrand, sigma_max sqrt(2 kl_upper). w2 is
     the optimal transport from neurons to their shadow. What ends in _w or _u is of the
-    law of w or of u alone, in _se a standard error.
+    law of w or of u alone, in _se a standard error. On a grid w2 alone, between the
+    law and p_0 themselves: exact along one axis, else a Sinkhorn divergence.
 
     Fields:
         max_pairs: Neurons, with their shadow, that w2 and sliced_w2 transport.
@@ -49,6 +52,8 @@ class Wasserstein(AbstractObservable):
     blocks: bool = static(True)
 
     def declare(self, flow, integrator, data):
+        if isinstance(flow, DensityFlow):
+            return self._declare_on_grid()
         need_shadow(self, flow)
         self._check_memory(flow.network.width)
         declared: dict[str, Series | str] = {}
@@ -74,7 +79,17 @@ class Wasserstein(AbstractObservable):
         text = f"Root mean square W2 of projections on {self.directions} directions."
         return declared | {"sliced_w2": Series("parameter", "SW2", text)}
 
+    def _declare_on_grid(self) -> dict[str, Series | str]:
+        parts = {"": "law", "_w": "law of w", "_u": "law of u"}
+        return {
+            f"w2{part}": Series("parameter", "W2", f"W2 between the {what} and p_0's.")
+            for part, what in parts.items()
+            if not part or self.blocks
+        }
+
     def measure(self, look):
+        if isinstance(look.flow, DensityFlow):
+            return {"masses": look.state.params}
         pairs, few = look.once(all_pairs), look.once(few_pairs)
         kl = look.series(KL)
         found = {}
@@ -93,6 +108,8 @@ class Wasserstein(AbstractObservable):
         return flatten(found) | rows
 
     def finish(self, flow, found, reference):
+        if isinstance(flow, DensityFlow):
+            return grid.transport(found["masses"], flow, self.blocks)
         from mfsim.divergences import wasserstein
 
         particles, shadow = found.pop("particles"), found.pop("shadow")
@@ -146,15 +163,21 @@ class Wasserstein(AbstractObservable):
 class ChiSquare(AbstractObservable):
     """Lower bound on chi^2(p_t || p_0) by affine-quadratic tests: chi2_lower.
 
+    On a grid exactly: chi2.
+
     Source: docs/numerics.md; the variational form of chi^2.
     """
 
     def declare(self, flow, integrator, data):
+        if isinstance(flow, DensityFlow):
+            return grid.CHI_SQUARE
         need_shadow(self, flow)
         text = "Lower bound on chi^2(p_t || p_0) from means and covariances."
         return with_error("chi2_lower", "1", "chi^2^-", text)
 
     def measure(self, look):
+        if isinstance(look.flow, DensityFlow):
+            return grid.chi2(look)
         pairs = look.once(few_pairs)
         chi2 = gaussian.estimate(gaussian.chi_square(pairs.std), pairs)
         return flatten({"chi2_lower": chi2})

@@ -11,6 +11,8 @@ from mfsim.component import count
 from mfsim.divergences.gaussian import Estimate
 from mfsim.divergences.nodes import prior_nodes
 from mfsim.divergences.partition import Dual, dual, maximise
+from mfsim.flows import DensityFlow
+from mfsim.observables import grid
 from mfsim.observables.base import AbstractObservable, Look, train_outputs, with_error
 from mfsim.observables.kl import KL, absent_bounds, flatten
 from mfsim.observables.populations import need_shadow
@@ -23,7 +25,8 @@ _SOUGHT, _CHECK = 2, 3
 class FreeEnergy(AbstractObservable):
     """Bounds on Q = L + lambda KL(p_t || p_0): free_energy_lower, free_energy_upper.
 
-    L is the training risk of the neurons.
+    L is the training risk of the neurons. On a grid exactly: free_energy Q and its
+    dissipation -dQ/dt.
 
     Source: Chen et al. 2020, eq. (3.3).
     """
@@ -31,6 +34,8 @@ class FreeEnergy(AbstractObservable):
     builds_on: ClassVar = (KL,)
 
     def declare(self, flow, integrator, data):
+        if isinstance(flow, DensityFlow):
+            return grid.FREE_ENERGY
         need_shadow(self, flow)
         lower = with_error(
             "free_energy_lower", "loss", "Q^-", "Training risk + lambda kl_lower."
@@ -42,6 +47,8 @@ class FreeEnergy(AbstractObservable):
         return lower | (dict.fromkeys(upper, reason) if reason else upper)
 
     def measure(self, look):
+        if isinstance(look.flow, DensityFlow):
+            return grid.free_energy(look)
         kl = look.series(KL)
         return flatten(
             {
@@ -56,7 +63,8 @@ class Certificate(AbstractObservable):
 
     gap_upper = free_energy_upper - dual_energy, where dual_energy, below every Q(p), is
     the largest dual that is found, at least 0. It is found at the slopes phi'(f_i) of
-    the present outputs and, where there are few points, by Newton's method.
+    the present outputs and, where there are few points, by Newton's method. On a grid
+    gap_upper = free_energy - dual_energy.
 
     Fields:
         max_points: Training points for which Newton's method is still taken.
@@ -71,9 +79,12 @@ class Certificate(AbstractObservable):
     num_samples: int = count(8192, at_least=64)
 
     def declare(self, flow, integrator, data):
-        need_shadow(self, flow)
         text = "Lower bound on the free energy of every law, by duality."
         bound: dict[str, Any] = {"dual_energy": Series("loss", "D", text)}
+        if isinstance(flow, DensityFlow):
+            text = "How far the free energy of the density is at most from its minimum."
+            return bound | {"gap_upper": Series("loss", "Q - D", text)}
+        need_shadow(self, flow)
         text = "Upper bound on how far the free energy is from its minimum."
         gap = with_error("gap_upper", "loss", "Q^+ - D", text)
         if flow.temperature == 0:
@@ -83,8 +94,11 @@ class Certificate(AbstractObservable):
         return bound | (dict.fromkeys(gap, reason) if reason else gap)
 
     def measure(self, look):
-        energy = _free_energy(look, look.series(KL), "kl_upper")
         lower = self._dual(look)
+        if isinstance(look.flow, DensityFlow):
+            energy = look.series(FreeEnergy)["free_energy"]
+            return {"gap_upper": energy - lower, "dual_energy": lower}
+        energy = _free_energy(look, look.series(KL), "kl_upper")
         gap = Estimate(energy.value - lower, energy.error)
         return flatten({"gap_upper": gap}) | {"dual_energy": lower}
 

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from mfsim.component import count
 from mfsim.datasets import Data
+from mfsim.flows import State
 from mfsim.kernels import spectrum, tangent_kernel
 from mfsim.observables.base import AbstractObservable, Look
 from mfsim.series import Series
@@ -22,7 +23,8 @@ def kernel_now(look: Look, points: int) -> Float[Array, "n n"]:
 def kernel_before(look: Look, points: int) -> Float[Array, "n n"]:
     """That of the shadow, whose law is p_0 for ever; without one, of the start."""
     shadow = look.state.shadow
-    return _kernel(look, look.initial.params if shadow is None else shadow, points)
+    before = look.initial if shadow is None else State(shadow)
+    return _kernel(look, before, points)
 
 
 def _most_points(look: Look, points: int) -> int:
@@ -33,11 +35,13 @@ def _most_points(look: Look, points: int) -> int:
 
 
 def _kernel_now(look: Look, points: int) -> Float[Array, "n n"]:
-    return _kernel(look, look.state.params, points)
+    return _kernel(look, look.state, points)
 
 
-def _kernel(look: Look, params: Any, points: int) -> Float[Array, "n n"]:
-    kernel: Any = tangent_kernel(look.flow.network, params, look.data.x_train[:points])
+def _kernel(look: Look, state: State, points: int) -> Float[Array, "n n"]:
+    x = look.data.x_train[:points]
+    params, masses = look.flow.law(state)
+    kernel: Any = tangent_kernel(look.flow.network, params, x, weights=masses)
     return kernel
 
 

@@ -8,14 +8,22 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mfsim.accounts import EntropyBalance, takes_all
+from mfsim.accounts.entropy_balance import Bounds
 from mfsim.blocks import block_size, sum_blocks
 from mfsim.component import count
 from mfsim.divergences import gaussian
 from mfsim.divergences.gaussian import Estimate, standard_error
 from mfsim.divergences.nodes import Nodes, prior_nodes
 from mfsim.divergences.partition import project_outputs
-from mfsim.flows import ParticleFlow
-from mfsim.observables.base import BATCHES, AbstractObservable, Look, with_error
+from mfsim.flows import DensityFlow, ParticleFlow
+from mfsim.observables import grid
+from mfsim.observables.base import (
+    BATCHES,
+    AbstractObservable,
+    Look,
+    unaccounted,
+    with_error,
+)
 from mfsim.observables.populations import all_pairs, few_pairs, need_shadow
 from mfsim.series import Series
 
@@ -53,6 +61,9 @@ _TEXTS = {
 class KL(AbstractObservable):
     """Two-sided bracket of KL(p_t || p_0): kl_lower, kl_knn, kl_upper, with errors.
 
+    On a grid exactly: kl, its fisher_information I and entropy_production S, of which
+    d kl/dt = S - lambda I.
+
     kl_upper is the least of kl_upper_production, kl_upper_path and kl_upper_energy;
     kl_lower the greatest of 0, kl_lower_outputs and kl_lower_moments; kl_knn lies
     between them where kl_in_order is 1. Standard errors end in _se.
@@ -76,6 +87,8 @@ class KL(AbstractObservable):
     neighbours: int = count(4)
 
     def declare(self, flow, integrator, data):
+        if isinstance(flow, DensityFlow):
+            return grid.KL
         need_shadow(self, flow)
         used = min(self.max_particles, flow.network.width)
         used -= used % 2 if flow.network.antithetic else 0
@@ -94,7 +107,11 @@ class KL(AbstractObservable):
         return declared | {"kl_in_order": Series("1", "[KL^- < KL_kNN < KL^+]", text)}
 
     def measure(self, look):
-        upper, _ = look.read(*self.accounts())
+        if isinstance(look.flow, DensityFlow):
+            return grid.kl(look)
+        upper = _no_bounds()
+        if look.integrator.freezes_force:
+            upper, _ = look.read(*self.accounts())
         outputs, moments = self._from_outputs(look), _from_moments(look)
         found = {f"kl_upper_{kind}": v for kind, v in upper._asdict().items()}
         found["kl_upper"] = upper.least()
@@ -105,6 +122,8 @@ class KL(AbstractObservable):
         return flatten(found) | rows
 
     def finish(self, flow, found, reference):
+        if isinstance(flow, DensityFlow):
+            return found
         # Only here: scikit-learn takes a second to load.
         from mfsim.divergences.nearest_neighbours import kl_terms
 
@@ -120,8 +139,9 @@ class KL(AbstractObservable):
         }
 
     def complain(self, row):
-        low, high = row["kl_lower"], row.get("kl_upper", np.inf)
-        error = np.hypot(row["kl_lower_se"], np.nan_to_num(row.get("kl_upper_se", 0)))
+        low, high = row.get("kl_lower", -np.inf), row.get("kl_upper", np.inf)
+        errors = (row.get(f"kl_{side}_se", 0.0) for side in ("lower", "upper"))
+        error = np.hypot(*map(np.nan_to_num, errors))
         if not low > high + 3 * error:
             return None
         return (
@@ -181,11 +201,19 @@ class KL(AbstractObservable):
         )
 
 
+def _no_bounds() -> Bounds:
+    none = Estimate(jnp.asarray(jnp.inf), jnp.asarray(jnp.nan))
+    return Bounds(none, none, none)
+
+
 def absent_bounds(flow: ParticleFlow, integrator: Any) -> dict[str, str]:
     """The upper bounds that cannot be had, and why."""
     network, is_cold = flow.network, flow.temperature == 0
     cold = "the temperature is 0, and they divide by it"
     absent = {}
+    if not integrator.freezes_force:
+        bounds = ("kl_upper_production", "kl_upper_path", "kl_upper_energy")
+        return dict.fromkeys((*bounds, "kl_upper"), unaccounted(integrator) or "")
     if not takes_all(integrator):
         absent |= {"kl_upper_production": BATCHES, "kl_upper_energy": BATCHES}
     if network.trainable != "output" and not network.activation.smooth:

@@ -44,9 +44,10 @@ class NeuronMoments(AbstractObservable):
         return {"neuron_mean": mean, "neuron_covariance": covariance}
 
     def measure(self, look):
-        w, u = look.state.params
+        (w, u), masses = look.flow.law(look.state)
         theta = jnp.concatenate([w, u[:, None]], axis=1).astype(jnp.float64)
-        mean = theta.mean(axis=0)
+        shares = jnp.full(len(u), 1 / len(u)) if masses is None else masses
+        mean = shares @ theta
         centred = theta - mean
-        covariance = centred.T @ centred / len(u)
+        covariance = (shares * centred.T) @ centred
         return {"neuron_mean": mean, "neuron_covariance": covariance}

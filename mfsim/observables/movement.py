@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from mfsim.flows import DensityFlow
 from mfsim.observables.base import AbstractObservable
 from mfsim.series import Series
 
@@ -22,6 +23,9 @@ class Displacement(AbstractObservable):
     """
 
     def declare(self, flow, integrator, data):
+        if isinstance(flow, DensityFlow):
+            names = "displacement", "displacement_relative"
+            return dict.fromkeys(names, "a density has no neurons to follow")
         return {
             "displacement": Series(
                 "parameter",
@@ -37,6 +41,8 @@ class Displacement(AbstractObservable):
         }
 
     def measure(self, look):
+        if isinstance(look.flow, DensityFlow):
+            return {}
         now, start = look.state.params, look.initial.params
         width = look.flow.network.width
         moved = jax.tree.map(jnp.subtract, now, start)

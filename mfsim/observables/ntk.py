@@ -39,8 +39,9 @@ class NtkGap(AbstractObservable):
     start, from their outputs there; ntk_gap_infinite, test_ntk_gap_infinite: of H(p_0),
     the limit of infinite width, from f = 0. f_NTK has neither noise nor decay. With the
     squared loss it takes the run's steps, f - y <- (I - c eta H)(f - y), c = 2
-    kernel_rate/n; with another loss it is the gradient flow at the run's time, so that
-    ntk_gap has a part of second order in the step.
+    kernel_rate/n, where these are steps of gradient descent. Else it is the gradient
+    flow at the run's time, so that with another loss ntk_gap has a part of second
+    order in the step.
 
     With the squared loss noise leaves lambda n/2m in it, of n outputs that follow their
     labels; the test outputs fluctuate more.
@@ -56,9 +57,9 @@ class NtkGap(AbstractObservable):
     max_points: int = count(5000)
 
     def declare(self, flow, integrator, data):
-        floor = flow.temperature * len(data.y_train) / (2 * flow.network.width)
+        floor = flow.sampling_noise * len(data.y_train)
         noise = ""
-        if flow.temperature > 0 and isinstance(flow.loss, SquaredError):
+        if floor and isinstance(flow.loss, SquaredError):
             noise = f" Noise leaves lambda n/2m = {floor:.2g} in it."
         declared: dict[str, Series | str] = {}
         for end, kernel in _KERNELS.items():
@@ -140,8 +141,9 @@ def _predict(start: Start, end: str) -> Predict:
         if end:
             kernel = infinite_width_kernel(network, points, x)
         else:
-            params = start.state.params
-            kernel = np.asarray(tangent_kernel(network, params, points, x))
+            params, weights = flow.law(start.state)
+            found = tangent_kernel(network, params, points, x, weights=weights)
+            kernel = np.asarray(found)
         square = (kernel[:n] + kernel[:n].T) / 2
         return decompose(square), kernel[n:]
 
@@ -150,6 +152,8 @@ def _predict(start: Start, end: str) -> Predict:
     rate, options = float(flow.kernel_rate) / n, {"cross": cross, "initial": initial}
     if isinstance(flow.loss, SquaredError):
         squared = KernelPrediction(spectrum, labels, 2 * rate, **options)
+        if not start.integrator.freezes_force:
+            return lambda k: squared.flow([step * k])
         return lambda k: squared.descent(step, [k])
     other = KernelPrediction(spectrum, labels, rate, **options)
     return lambda k: loss_flow(other, flow.loss, [step * k])

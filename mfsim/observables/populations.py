@@ -38,7 +38,8 @@ def need_shadow(observable: AbstractObservable, flow: Any) -> None:
     if not isinstance(flow, ParticleFlow):
         raise ValueError(
             f"{name} must be given a flow of kind ParticleFlow, got "
-            f"{type(flow).__name__}; record Displacement instead."
+            f"{type(flow).__name__}; leave it out: on a grid KL, FreeEnergy, ChiSquare "
+            "and Wasserstein are exact."
         )
     if flow.network.width < _LEAST_WIDTH:
         raise ValueError(

@@ -1,9 +1,8 @@
 """How far every step of gradient descent is from that of its present kernel."""
 
 from mfsim import accounts
-from mfsim.accounts import takes_all
 from mfsim.component import count
-from mfsim.observables.base import BATCHES, AbstractObservable
+from mfsim.observables.base import AbstractObservable, unaccounted
 from mfsim.series import Series
 
 
@@ -46,10 +45,11 @@ class ResidualRecursion(AbstractObservable):
                 "residual_recursion over the root mean square of the kernel's step.",
             ),
         }
-        return declared if takes_all(integrator) else dict.fromkeys(declared, BATCHES)
+        reason = unaccounted(integrator)
+        return dict.fromkeys(declared, reason) if reason else declared
 
     def measure(self, look):
-        if not takes_all(look.integrator):
+        if unaccounted(look.integrator):
             return {}
         found = look.read(*self.accounts())
         return {

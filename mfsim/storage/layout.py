@@ -51,6 +51,7 @@ def write_skeleton(
     series: Mapping[str, Series],
     absent: Mapping[str, str],
     data: Mapping[str, np.ndarray | DataFile],
+    axes: Mapping[str, np.ndarray],
     sweep: Mapping[str, object] | None,
     planned_rows: int,
 ) -> None:
@@ -63,6 +64,7 @@ def write_skeleton(
         series: The quantities that will be recorded, by name.
         absent: Why a quantity is left out, by name.
         data: Arrays, or references to large ones, by name.
+        axes: Coordinates of the axes of a density, in its order, by name.
         sweep: Where the run lies in its sweep.
         planned_rows: Rows expected; sets the block length.
     """
@@ -75,7 +77,8 @@ def write_skeleton(
     file.attrs.setdefault("created", now.isoformat(timespec="seconds"))
     file.attrs["h5py_version"] = h5py.__version__
     file.create_dataset("config", data=config, dtype=h5py.string_dtype())
-    _write_series(file.create_group("series"), series, absent, planned_rows)
+    _write_series(file.create_group("series"), series, absent, axes, planned_rows)
+    _write_axes(file, axes)
     _write_data(file.create_group("data"), data)
     _write_h5md(file, str(attributes.get("mfsim_version", "unknown")))
     file.create_group("timing")
@@ -148,6 +151,7 @@ def _write_series(
     group: h5py.Group,
     series: Mapping[str, Series],
     absent: Mapping[str, str],
+    axes: Mapping[str, np.ndarray],
     planned: int,
 ) -> None:
     # Lets xarray take these two for coordinates (CF conventions).
@@ -155,9 +159,10 @@ def _write_series(
     group.attrs.update(absent)
     sizes = _axis_sizes(series)
     for dim, size in sizes.items():
-        scale = group.create_dataset(dim, data=np.arange(size))
+        scale = group.create_dataset(dim, data=axes.get(dim, np.arange(size)))
         scale.make_scale(dim)
-        _describe(scale, Series("1", dim, f"index along {dim}"))
+        text = Series("1", dim, f"index along {dim}")
+        _describe(scale, _axis(dim) if dim in axes else text)
     for name, spec in {**ROW_SERIES, **series}.items():
         dataset = create_rows(group, name, spec.shape, spec.dtype, planned)
         _describe(dataset, spec)
@@ -166,6 +171,19 @@ def _write_series(
             continue
         for axis, dim in enumerate(("step", *spec.dims)):
             dataset.dims[axis].attach_scale(group[dim])
+
+
+def _write_axes(file: h5py.File, axes: Mapping[str, np.ndarray]) -> None:
+    if not axes:
+        return
+    # In the order of a density's axes, not of names.
+    group = file.create_group("density").create_group("axes", track_order=True)
+    for name, centres in axes.items():
+        _describe(group.create_dataset(name, data=centres), _axis(name))
+
+
+def _axis(name: str) -> Series:
+    return Series("parameter", name, f"centres of the cells along {name}")
 
 
 def _axis_sizes(series: Mapping[str, Series]) -> dict[str, int]:

@@ -66,6 +66,7 @@ class Recorder:
         series: Mapping[str, Series],
         absent: Mapping[str, str],
         data: Mapping[str, np.ndarray | DataFile],
+        axes: Mapping[str, np.ndarray] | None = None,
         sweep: Mapping | None = None,
         overwrite: bool = False,
         planned_rows: int = 256,
@@ -80,6 +81,7 @@ class Recorder:
             series: The quantities that will be recorded, by name.
             absent: Why a quantity is left out, by name.
             data: Training and test arrays, or references to large ones.
+            axes: Coordinates of the axes of a density, in its order, by name.
             sweep: Where this run lies in its sweep; see `open_sweep`.
             overwrite: Replace an existing file.
             planned_rows: Rows expected; room for them is taken together.
@@ -102,6 +104,7 @@ class Recorder:
                     series=series,
                     absent=absent,
                     data=data,
+                    axes=axes or {},
                     sweep=sweep,
                     planned_rows=planned_rows,
                 )

@@ -121,11 +121,14 @@ class Snapshots(Mapping[str, xarray.DataArray]):
             lazy = _LazyValue(
                 self._path, f"{group}/value", (rows, *value.shape[1:]), value.dtype
             )
+            axes = _axes(file, group)
         dims = _PARTICLE_DIMS
-        if not group.endswith("/position"):
+        if axes:
+            dims = ("step", *axes)
+        elif not group.endswith("/position"):
             dims = ("step", *(f"axis_{axis}" for axis in range(1, len(lazy.shape))))
         variable = xarray.Variable(dims, indexing.LazilyIndexedArray(lazy))
-        coords = {"step": step, "time": ("step", time)}
+        coords = {"step": step, "time": ("step", time), **axes}
         return xarray.DataArray(variable, coords=coords, name=name)
 
     def __iter__(self) -> Iterator[str]:
@@ -159,6 +162,14 @@ class _LazyValue(BackendArray):
             # HDF5 wants increasing indices; whole snapshots come in any order.
             found = [dataset[int(row)][key[1:]] for row in rows]
             return np.stack(found) if found else np.empty(self.shape, self.dtype)[key]
+
+
+def _axes(file: h5py.File, group: str) -> dict[str, np.ndarray]:
+    """Coordinates of the axes of a snapshot, where it has any, by name in order."""
+    if f"{group}/axes" not in file:
+        return {}
+    axes = group_at(file, f"{group}/axes")
+    return {str(name): dataset_at(axes, str(name))[...] for name in axes}
 
 
 def _read_series(group: h5py.Group) -> xarray.Dataset:

@@ -57,9 +57,7 @@ def test_without_a_shadow_they_are_refused_by_name(observable):
 
 @pytest.mark.parametrize("observable", [*OF_THE_LAW, Audit()], ids=repr)
 def test_a_flow_without_neurons_is_refused_with_an_alternative(observable):
-    with pytest.raises(
-        ValueError, match=r"a flow of kind ParticleFlow, .*Displacement"
-    ):
+    with pytest.raises(ValueError, match="a flow of kind ParticleFlow, .*leave it out"):
         observable.declare(object(), mfsim.NoisyGD(0.1), DATASET.load())
 
 
