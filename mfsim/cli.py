@@ -116,16 +116,32 @@ def info(
 @app.command()
 def plot(
     file: File,
+    particles: Annotated[
+        Path | None,
+        typer.Argument(help="A run of neurons, to draw over FILE's density."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="PNG, PDF or SVG file.")] = None,
     against: Annotated[
         Literal["sweep", "time"],
         typer.Option(help="A sweep against its axis, or its distances against time."),
     ] = "sweep",
+    animate: Annotated[
+        Path | None,
+        typer.Option(help="GIF or MP4 file: the snapshots of a run as a film instead."),
+    ] = None,
 ) -> None:
-    """Draw a run against time, or a sweep against alpha or its first axis."""
-    from mfsim.figures import save_plot
+    """Draw a run against time with its density, or a sweep against its first axis."""
+    from mfsim import figures
 
-    typer.echo(save_plot(file, out, against=against))
+    if animate is None:
+        for picture in figures.save_plots(file, out, particles, against=against):
+            typer.echo(picture)
+    elif out or particles:
+        raise ConfigError(
+            "--animate must be alone with one FILE; drop what else is given."
+        )
+    else:
+        typer.echo(figures.save_animation(file, animate))
 
 
 @app.command()

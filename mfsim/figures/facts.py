@@ -19,6 +19,7 @@ _FACTS = (
     "flow.network.alpha",
     "flow.temperature",
     "flow.network.width",
+    "flow.cells",
     "seed",
 )
 
@@ -37,6 +38,9 @@ def clock_label(clock: xarray.DataArray) -> str:
 def facts(run: Trajectory, differs: Collection[str] = ()) -> list[str]:
     """What a run is: kinds, then numbers; without names that differ in its sweep."""
     found = {last_word(path): setting(run, path) for path in _FACTS}
+    if found["cells"] is not None:
+        # A density has no neurons.
+        del found["width"]
     if isinstance(y := run.data.get("y_train"), np.ndarray):
         found["num_train"] = len(y)
     found = {k: v for k, v in found.items() if v is not None and k not in differs}

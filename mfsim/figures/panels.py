@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import xarray
+from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mfsim.figures.distances import TALAGRAND
-from mfsim.figures.style import EDGE, FULL, LOOKS, OPEN, POINTS, plain
+from mfsim.figures.derived import KL_DECAY, TALAGRAND, TALAGRAND_EXACT
+from mfsim.figures.style import EDGE, FLOOR, FULL, LOOKS, OPEN, POINTS, plain
 
 Words = Mapping[str, str]
 """A word for each series by its name."""
@@ -38,6 +39,7 @@ PANELS: Panels = {
         "displacement": "raw displacement",
         "w2_upper_coupling": "coupled displacement",
         TALAGRAND: r"Talagrand, $\sigma\sqrt{2\,\mathrm{KL}^+}$",
+        TALAGRAND_EXACT: r"Talagrand, $\sigma\sqrt{2\,\mathrm{KL}}$",
         "w2": "$W_2$, transport",
         "w2_upper": "$W_2$ bracket",
         "w2_lower": "",
@@ -46,13 +48,42 @@ PANELS: Panels = {
         "kl_upper": "upper bound",
         "kl_lower": "lower bound",
         "kl_knn": "kNN estimate",
+        "kl": "exact",
+    },
+    r"$\chi^2$": {"chi2_lower": "lower bound", "chi2": "exact"},
+    "free energy": {
+        "free_energy_upper": "upper bound",
+        "free_energy_lower": "lower bound",
+        "free_energy": "exact",
+        "dual_energy": "dual bound",
+    },
+    "energy gap": {"gap_upper": "free energy above its minimum, at most"},
+    "dissipation": {"dissipation": "fall of the free energy, $-dQ/dt$"},
+    "KL rate": {
+        "entropy_production": "gain from data, $S$",
+        KL_DECAY: r"loss to noise and decay, $\lambda I$",
     },
 }
 
-LOGARITHMIC = ("NTK gap", "eigenvalue", "distance", "KL")
+LOGARITHMIC = (
+    "NTK gap",
+    "eigenvalue",
+    "distance",
+    "KL",
+    r"$\chi^2$",
+    "energy gap",
+    "dissipation",
+)
 """Titles of the panels that show positive values alone, on a logarithmic axis."""
 
-BANDS = {"w2_upper": "w2_lower", "kl_upper": "kl_lower"}
+WHOLE = (r"$\chi^2$", "energy gap", "dissipation")
+"""Of these, those whose curves are shown down to their least value."""
+
+BANDS = {
+    "w2_upper": "w2_lower",
+    "kl_upper": "kl_lower",
+    "free_energy_upper": "free_energy_lower",
+}
 """The lower bound that belongs to an upper one."""
 
 # A series keeps its look when others of its panel were not recorded.
@@ -62,10 +93,18 @@ _LOOKS: Mapping[str, Mapping[str, Any]] = {
     "displacement": LOOKS[0],
     "w2_upper_coupling": LOOKS[1],
     TALAGRAND: LOOKS[2],
+    TALAGRAND_EXACT: LOOKS[2],
     "w2": POINTS,
     "kl_upper": LOOKS[0],
     "kl_lower": LOOKS[1],
     "kl_knn": POINTS,
+    "kl": LOOKS[2],
+    "chi2_lower": LOOKS[1],
+    "chi2": LOOKS[2],
+    "free_energy_upper": LOOKS[0],
+    "free_energy_lower": LOOKS[1],
+    "free_energy": LOOKS[2],
+    "dual_energy": FLOOR,
     # A colour for each kernel; full markers on training points, open ones on test.
     "ntk_gap": LOOKS[0],
     "test_ntk_gap": LOOKS[0] | OPEN,
@@ -73,6 +112,8 @@ _LOOKS: Mapping[str, Mapping[str, Any]] = {
     "test_ntk_gap_infinite": LOOKS[1] | OPEN,
 }
 _DEPTH = 0.03
+_MOST = 8
+"""Panels in a column; more are in two."""
 
 
 def recorded(panels: Panels, series: xarray.Dataset) -> Panels:
@@ -102,11 +143,30 @@ def looks(words: Words) -> Iterator[tuple[str, str, dict[str, Any]]]:
 def start(panels: Panels, margin: float = 0.0) -> tuple[Figure, list[Axes]]:
     """A figure of so many panels, with a margin on the right, in inches."""
     legend = 0.4 * ("distance" in panels)
-    size = (4.8 + margin, 1.1 + 1.75 * len(panels) + legend)
+    rows, columns = _shape(len(panels))
+    size = (4.8 * columns + margin, 1.1 + 1.75 * rows + legend)
     figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+    grid = figure.subplots(rows, columns, sharex=True, squeeze=False).T.ravel()
+    for axes in grid[len(panels) :]:
+        axes.remove()
+    grid = list(grid[: len(panels)])
     figure.align_ylabels(grid)
-    return figure, list(grid)
+    return figure, grid
+
+
+def finish_columns(grid: Sequence[Axes]) -> None:
+    """Label the first axis below every column as below the last panel."""
+    rows, _ = _shape(len(grid))
+    for axes in grid[rows - 1 :: rows]:
+        axes.set_xlabel(grid[-1].get_xlabel())
+        axes.xaxis.set_tick_params(labelbottom=True)
+    grid[-1].xaxis.set_tick_params(labelbottom=True)
+
+
+def _shape(count: int) -> tuple[int, int]:
+    """Rows and columns of so many panels."""
+    columns = 1 + (count > _MOST)
+    return -(-count // columns), columns
 
 
 def values(series: xarray.Dataset, key: str) -> xarray.DataArray:
@@ -130,6 +190,8 @@ def finish(axes: Axes, title: str, series: xarray.Dataset, keys: Words) -> None:
         unit = "%"
     elif drawn.size and (title in LOGARITHMIC or 0 < 2 * drawn.min() < drawn.max()):
         axes.set_yscale("log")
+        # The labels of 3 and 4 would touch in a panel of this height.
+        axes.yaxis.set_minor_locator(ticker.LogLocator(subs=(2, 4, 6)))
     raised = re.sub(r"\^(\d+)", r"$^{\1}$", plain(unit))
     # A panel is about as high as 20 characters.
     between = "\n" if len(title) + len(unit) > 20 else " "

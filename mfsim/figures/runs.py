@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 
 from mfsim.figures import panels
 from mfsim.figures.curves import curve
-from mfsim.figures.distances import with_talagrand
+from mfsim.figures.derived import with_derived
 from mfsim.figures.facts import clock_label, clock_of, facts, setting
 from mfsim.figures.panels import PANELS
 from mfsim.figures.style import styled, write
@@ -14,7 +14,7 @@ from mfsim.storage import Trajectory
 @styled
 def run_figure(run: Trajectory) -> Figure:
     """The series of one run, of any status, against time in its schedule's unit."""
-    series = with_talagrand(run.series, run)
+    series = with_derived(run.series, run)
     shown = panels.recorded(PANELS, series)
     is_log = setting(run, "schedule.spacing") == "log"
     if is_log and (series[clock_of(run)] > 0).any():
@@ -32,11 +32,12 @@ def run_figure(run: Trajectory) -> Figure:
             look |= {"is_log": title in panels.LOGARITHMIC, "every": every}
             curve(axes, clock.values, table, key, label=word, **look)
         panels.finish(axes, title, series, words)
-        if title in panels.LOGARITHMIC:
+        if title in panels.LOGARITHMIC and title not in panels.WHOLE:
             panels.cut([axes])
     if is_log and (clock > 0).any():
         grid[-1].set_xscale("log")
     grid[-1].set_xlabel(clock_label(clock))
+    panels.finish_columns(grid)
     notes = panels.on_errors(series, shown)
     notes += panels.not_finite(series, shown) if clock.size else ["No rows yet."]
     if run.status != "completed":

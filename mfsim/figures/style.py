@@ -51,6 +51,14 @@ POINTS: dict[str, Any] = {
 }
 """What is known at some places only."""
 
+FLOOR: dict[str, Any] = {
+    "color": "#000000",
+    "marker": "v",
+    "linestyle": ":",
+    "markerfacecolor": "white",
+}
+"""What bounds a panel's series from below."""
+
 EDGE: dict[str, Any] = {
     "color": "#56B4E9",
     "marker": "",

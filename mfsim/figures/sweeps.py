@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from mfsim.figures import families, panels, style
 from mfsim.figures.curves import curve
-from mfsim.figures.distances import with_talagrand
+from mfsim.figures.derived import with_derived
 from mfsim.figures.facts import CLOCKS, clock_of, facts
 from mfsim.figures.families import Family
 from mfsim.figures.panels import DRIFT, LOGARITHMIC, PANELS, Panels
@@ -54,7 +54,7 @@ def sweep_figure(sweep: xarray.Dataset, run: Trajectory | None = None) -> Figure
 
 
 def _draw(sweep: xarray.Dataset, run: Trajectory | None, wanted: Panels) -> Figure:
-    sweep = with_talagrand(sweep, run)
+    sweep = with_derived(sweep, run)
     shown, name = panels.recorded(wanted, sweep), families.swept_axis(sweep)
     found = families.families_of(sweep, name)
     is_many = len(found) > 1
@@ -68,6 +68,7 @@ def _draw(sweep: xarray.Dataset, run: Trajectory | None, wanted: Panels) -> Figu
             _proxy(axes, word, look | {"color": "0.3"} if is_many else look)
         panels.finish(axes, title, sweep, words)
     _finish_x(grid[-1], sweep[name])
+    panels.finish_columns(grid)
     notes = _notes(sweep, clock_of(run), shown)
     labels = [own.label for own in found]
     if wanted is _TRANSITION and DRIFT in sweep:

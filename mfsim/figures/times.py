@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from mfsim.errors import ConfigError
 from mfsim.figures import families, panels, style
 from mfsim.figures.curves import curve
-from mfsim.figures.distances import TALAGRAND, with_talagrand
+from mfsim.figures.derived import TALAGRAND, TALAGRAND_EXACT, with_derived
 from mfsim.figures.facts import clock_label, clock_of, facts, setting
 from mfsim.figures.statistics import mean_and_error
 from mfsim.storage import Trajectory
@@ -27,6 +27,10 @@ _MEANING = {
     TALAGRAND: (
         r"Talagrand: at least $W_2(p_t, p_0)$; $\sigma$ is the larger standard "
         r"deviation of $p_0$, KL$^+$ the upper bound."
+    ),
+    TALAGRAND_EXACT: (
+        r"Talagrand: at least $W_2(p_t, p_0)$; $\sigma$ is the larger standard "
+        r"deviation of $p_0$."
     ),
 }
 
@@ -58,10 +62,11 @@ def time_figure(sweep: xarray.Dataset, run: Trajectory | None = None) -> Figure:
     Raises:
         ConfigError: If no distance was recorded.
     """
-    sweep, clock = with_talagrand(sweep, run), clock_of(run)
+    sweep, clock = with_derived(sweep, run), clock_of(run)
     words = {key: word for key, word in _WORDS.items() if key in sweep}
     if not words:
-        wanted = [key for key in _WORDS if key != TALAGRAND]
+        derived = (TALAGRAND, TALAGRAND_EXACT)
+        wanted = [key for key in _WORDS if key not in derived]
         raise ConfigError(f"a sweep against time needs one of {wanted}, got none.")
     shown, notes = _choose(sweep)
     found = _split(shown)

@@ -1,5 +1,6 @@
 """The law of infinitely many neurons itself, as masses of the cells of a grid."""
 
+import functools
 from typing import Any, ClassVar
 
 import jax
@@ -79,11 +80,7 @@ class DensityFlow(AbstractFlow):
     def prior_masses(self, dim: int) -> Float[Array, "..."]:
         """p_0 in the box, by its density at the centres."""
         along = jnp.exp(-jnp.square(self._unit_centres()) / 2)
-        along = along / along.sum()
-        masses = along
-        for _ in range(dim):
-            masses = masses[..., None] * along
-        return masses
+        return functools.reduce(jnp.multiply.outer, [along / along.sum()] * (dim + 1))
 
     def law(self, state: State) -> tuple[Neurons, Float[Array, " m"]]:
         """The centres of the cells as neurons, and their masses."""
@@ -121,11 +118,8 @@ class DensityFlow(AbstractFlow):
 
     def prior_potential(self, dim: int) -> Float[Array, "..."]:
         """V_0 = |w|^2/2 sigma_w^2 + u^2/2 sigma_u^2 at the centres."""
-        square = jnp.square(self._unit_centres()) / 2
-        total = square
-        for _ in range(dim):
-            total = total[..., None] + square
-        return total
+        squares = [jnp.square(self._unit_centres()) / 2] * (dim + 1)
+        return functools.reduce(jnp.add.outer, squares)
 
     def potential(
         self, slopes: Float[Array, " n"], features: Float[Array, "n ..."]
@@ -134,7 +128,8 @@ class DensityFlow(AbstractFlow):
         dim = features.ndim - 1
         scale = self.network.alpha / (self.temperature * slopes.shape[0])
         tilt = scale * jnp.tensordot(slopes, features, 1)
-        return self.prior_potential(dim) + tilt[..., None] * self.centres(dim)[-1]
+        data = jnp.multiply.outer(tilt, self.centres(dim)[-1])
+        return self.prior_potential(dim) + data
 
     def jump_rates(self, potential: Float[Array, "..."], axis: int) -> JumpRates:
         """Rates of jumps between neighbouring cells along an axis."""
@@ -198,7 +193,7 @@ class DensityFlow(AbstractFlow):
             product = product + h @ (by_w.sum(axis=1) * (v @ h))
         if moves_w:
             pulled = (v[:, None] * x).T @ slope
-            pushed = slope @ ((by_w @ jnp.square(axes[-1])) * pulled).T
+            pushed = slope @ ((by_w @ jnp.square(axes[-1]))[None, :] * pulled).T
             product = product + (pushed * x).sum(axis=1)
         return product
 

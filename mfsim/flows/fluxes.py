@@ -7,6 +7,7 @@ keeps the mass and the sign, and M is stationary to rounding whatever the cells'
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -55,8 +56,8 @@ def net_inflow(
 ) -> Float[Array, "..."]:
     """What each cell gains by jumps along an axis, per unit of flow time."""
     cells = masses.shape[axis]
-    lower = jnp.take(masses, jnp.arange(cells - 1), axis=axis)
-    upper = jnp.take(masses, jnp.arange(1, cells), axis=axis)
+    lower = jax.lax.slice_in_dim(masses, 0, cells - 1, axis=axis)
+    upper = jax.lax.slice_in_dim(masses, 1, cells, axis=axis)
     current = rates.up * lower - rates.down * upper
     # Nothing crosses the ends of the box.
     ends = [(0, 0)] * masses.ndim

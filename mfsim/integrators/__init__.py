@@ -6,3 +6,4 @@ from mfsim.integrators.diffrax_solver import DiffraxSolver as DiffraxSolver
 from mfsim.integrators.exponential import ExponentialLangevin as ExponentialLangevin
 from mfsim.integrators.finite_volume import FiniteVolume as FiniteVolume
 from mfsim.integrators.noisy_gd import NoisyGD as NoisyGD
+from mfsim.integrators.proximal import Proximal as Proximal

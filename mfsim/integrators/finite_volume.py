@@ -15,7 +15,7 @@ from mfsim.blocks import map_members
 from mfsim.component import real
 from mfsim.flows import AbstractFlow, DensityFlow, State
 from mfsim.flows.base import Batch
-from mfsim.flows.fluxes import JumpRates, net_inflow
+from mfsim.flows.fluxes import JumpRates, jump_rates
 from mfsim.integrators.base import AbstractIntegrator, Carry
 from mfsim.integrators.tridiagonal import Factors, factorise, solve
 
@@ -65,31 +65,30 @@ class Problem(NamedTuple):
     features: Float[Array, "n ..."]
     labels: Float[Array, " n"]
 
-    def slopes(self, outputs: Float[Array, " n"]) -> Float[Array, " n"]:
-        """phi'(f_i, y_i)."""
-        return self.flow.loss.derivative(outputs, self.labels)
+    def potential(self, outputs: Float[Array, " n"]) -> Float[Array, "..."]:
+        """V of the mean field at some outputs."""
+        slopes = self.flow.loss.derivative(outputs, self.labels)
+        return self.flow.potential(slopes, self.features)
+
+    def foresee(
+        self, masses: Float[Array, "..."], time: Any
+    ) -> tuple[Float[Array, "..."], Float[Array, " n"]]:
+        """V now, and the outputs a time ahead by their present rate."""
+        outputs = self.flow.outputs(masses, self.features)
+        potential = self.potential(outputs)
+        rate = self.flow.outputs(self.flow.inflow(masses, potential), self.features)
+        return potential, outputs + time * rate
+
+    def dissipation(self, masses: Float[Array, "..."]) -> Float[Array, ""]:
+        """-dQ/dt."""
+        potential = self.potential(self.flow.outputs(masses, self.features))
+        return self.flow.dissipation(masses, potential)
 
     def energy(self, masses: Float[Array, "..."]) -> Float[Array, ""]:
         """The free energy Q."""
         outputs = self.flow.outputs(masses, self.features)
         risk = self.flow.loss(outputs, self.labels).mean()
         return risk + self.flow.temperature * self.flow.kl(masses)
-
-
-class Trend(NamedTuple):
-    """Where the masses are going.
-
-    Attributes:
-        outputs: f_i.
-        outputs_rate: df_i/dt.
-        dissipation: -dQ/dt.
-        peclet: Root mean square over p of the rise of V from cell to cell.
-    """
-
-    outputs: Float[Array, " n"]
-    outputs_rate: Float[Array, " n"]
-    dissipation: Float[Array, ""]
-    peclet: Float[Array, ""]
 
 
 class FiniteVolume(AbstractIntegrator):
@@ -218,51 +217,39 @@ class FiniteVolume(AbstractIntegrator):
     ) -> tuple[Array, Memory, Array]:
         """The masses a piece later, and by how many tolerances the energy is off."""
         flow = problem.flow
-        now = trend(problem, masses)
-        middle = now.outputs + step / 2 * now.outputs_rate
-        potential = flow.potential(problem.slopes(middle), problem.features)
-        axes = flow.moving_axes(masses.ndim - 1)
-        rates = {axis: flow.jump_rates(potential, axis) for axis in axes}
+        start, ahead = problem.foresee(masses, step / 2)
+        potential = problem.potential(ahead)
         slack = _ROUNDING * (memory.energy + flow.temperature)
 
         def falls(energy: Array) -> Array:
             return energy <= memory.energy + slack
 
-        best = strang(masses, rates, step, _tr_bdf2)
+        best = strang(flow, masses, potential, step, _tr_bdf2)
         energy = problem.energy(best)
         is_fine = falls(energy)
 
         def redo() -> tuple[Array, Array]:
-            safe = strang(masses, rates, step, _backward_euler)
+            safe = strang(flow, masses, potential, step, _backward_euler)
             return safe, problem.energy(safe)
 
         new, energy = jax.lax.cond(is_fine, lambda: (best, energy), redo)
         is_sound = falls(energy)
         error = jnp.zeros_like(energy)
         if self.tolerance is not None:
-            lost = step * (now.dissipation + trend(problem, new).dissipation) / 2
+            ends = problem.dissipation(masses) + problem.dissipation(new)
+            lost = step * ends / 2
             drop = memory.energy - energy
             error = jnp.abs(drop - lost) / (self.tolerance * jnp.abs(drop) + slack)
         after = Memory(
             jnp.where(is_sound, energy, memory.energy),
             memory.level,
             memory.pieces + 1,
-            memory.by_euler + ~is_fine,
+            memory.by_euler + jnp.where(is_fine, 0, 1),
             jnp.maximum(memory.boundary_mass, flow.boundary_mass(masses)),
-            jnp.maximum(memory.peclet, now.peclet),
+            jnp.maximum(memory.peclet, flow.cell_peclet(masses, start)),
             is_sound,
         )
         return jnp.where(is_sound, new, masses), after, error
-
-
-def trend(problem: Problem, masses: Float[Array, "..."]) -> Trend:
-    """Outputs, how fast they and the energy change, and how steep V is."""
-    flow = problem.flow
-    outputs = flow.outputs(masses, problem.features)
-    potential = flow.potential(problem.slopes(outputs), problem.features)
-    rate = flow.outputs(flow.inflow(masses, potential), problem.features)
-    dissipation = flow.dissipation(masses, potential)
-    return Trend(outputs, rate, dissipation, flow.cell_peclet(masses, potential))
 
 
 def grid_complaints(boundary_mass: Any, peclet: Any) -> list[str]:
@@ -282,64 +269,64 @@ def grid_complaints(boundary_mass: Any, peclet: Any) -> list[str]:
     return found
 
 
-Scheme = Callable[[Array, JumpRates, Any], Callable[[Array], Array]]
+Scheme = Callable[[JumpRates, Any], Callable[[Array], Array]]
 """Makes of rates along the first axis and a time what moves masses that far."""
 
 
 def strang(
-    masses: Float[Array, "..."], rates: dict[int, JumpRates], step: Any, scheme: Scheme
+    flow: DensityFlow,
+    masses: Float[Array, "..."],
+    potential: Float[Array, "..."],
+    step: Any,
+    scheme: Scheme,
 ) -> Float[Array, "..."]:
     """Half a step along every axis but the last, a step along that, and back again."""
-    *outer, last = rates
-    sweeps = {k: _sweep(masses, k, rates[k], step / 2, scheme) for k in outer}
-    sweeps[last] = _sweep(masses, last, rates[last], step, scheme)
+    *outer, last = flow.moving_axes(masses.ndim - 1)
+    sweeps = {k: _sweep(flow, potential, k, step / 2, scheme) for k in outer}
+    sweeps[last] = _sweep(flow, potential, last, step, scheme)
     for axis in (*outer, last, *reversed(outer)):
         masses = sweeps[axis](masses)
     return masses
 
 
 def _sweep(
-    masses: Array, axis: int, rates: JumpRates, time: Any, scheme: Scheme
+    flow: DensityFlow, potential: Array, axis: int, time: Any, scheme: Scheme
 ) -> Callable[[Array], Array]:
     """What moves masses along one axis, whose matrices are factorised once."""
-    to_front = JumpRates(*(jnp.moveaxis(rate, axis, 0) for rate in rates))
-    move = scheme(jnp.moveaxis(masses, axis, 0), to_front, time)
+    width = flow.widths(potential.ndim - 1)[axis]
+    to_front = jnp.moveaxis(potential, axis, 0)
+    move = scheme(jump_rates(to_front, 0, width, flow.temperature), time)
     return lambda masses: jnp.moveaxis(move(jnp.moveaxis(masses, axis, 0)), 0, axis)
 
 
-def _factors(masses: Array, rates: JumpRates, time: Any) -> Factors:
+def _factors(rates: JumpRates, time: Any) -> Factors:
     """Of 1 - time A, A the rates' matrix along the first axis."""
-    nothing = jnp.zeros_like(masses[:1])
-    up_here = jnp.concatenate([rates.up, nothing])
-    down_here = jnp.concatenate([nothing, rates.down])
-    up_below = jnp.concatenate([nothing, rates.up])
-    down_above = jnp.concatenate([rates.down, nothing])
-    diagonal = 1 + time * (up_here + down_here)
-    return factorise(-time * up_below, diagonal, -time * down_above)
+    nothing = jnp.zeros_like(rates.up[:1])
+    up, down = (time * rate for rate in rates)
+    up_here, up_below = jnp.concatenate([up, nothing]), jnp.concatenate([nothing, up])
+    down_here = jnp.concatenate([nothing, down])
+    down_above = jnp.concatenate([down, nothing])
+    return factorise(-up_below, 1 + up_here + down_here, -down_above)
 
 
-def _backward_euler(
-    masses: Array, rates: JumpRates, time: Any
-) -> Callable[[Array], Array]:
-    factors = _factors(masses, rates, time)
+def _backward_euler(rates: JumpRates, time: Any) -> Callable[[Array], Array]:
+    factors = _factors(rates, time)
     return lambda masses: solve(factors, masses)
 
 
-def _tr_bdf2(masses: Array, rates: JumpRates, time: Any) -> Callable[[Array], Array]:
-    part = _GAMMA / 2 * time
-    factors = _factors(masses, rates, part)
+def _tr_bdf2(rates: JumpRates, time: Any) -> Callable[[Array], Array]:
+    factors = _factors(rates, _GAMMA / 2 * time)
     new = 1 / (_GAMMA * (2 - _GAMMA))
 
     def move(masses: Array) -> Array:
-        gained = part * net_inflow(masses, rates, 0)
-        between = solve(factors, masses + gained)
+        # (1 - cA)^{-1} (1 + cA) p = 2 (1 - cA)^{-1} p - p: the trapezoid.
+        between = 2 * solve(factors, masses) - masses
         moved = solve(factors, new * between - (new - 1) * masses)
-        is_negative = (moved < 0).any(axis=0)
 
         def redo() -> Array:
-            safe = _backward_euler(masses, rates, time)(masses)
-            return jnp.where(is_negative, safe, moved)
+            is_negative = (moved < 0).any(axis=0, keepdims=True)
+            return jnp.where(is_negative, _backward_euler(rates, time)(masses), moved)
 
-        return jax.lax.cond(is_negative.any(), redo, lambda: moved)
+        return jax.lax.cond(moved.min() < 0, redo, lambda: moved)
 
     return move

@@ -1,5 +1,7 @@
 """Statements of the theory as functions."""
 
+from mfsim.theory.gibbs import GibbsLaw as GibbsLaw
+from mfsim.theory.gibbs import gibbs_law as gibbs_law
 from mfsim.theory.large_alpha import ALPHA_EXPONENTS as ALPHA_EXPONENTS
 from mfsim.theory.large_alpha import AlphaExponent as AlphaExponent
 from mfsim.theory.large_alpha import EarlyLimits as EarlyLimits

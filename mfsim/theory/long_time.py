@@ -1,4 +1,4 @@
-"""The limit t -> infinity of a particle flow, from its dual problem in n dimensions."""
+"""The limit t -> infinity of a flow, from its dual problem in n dimensions."""
 
 import math
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from mfsim.blocks import block_size, map_blocks
 from mfsim.divergences.nodes import MAX_RANK, Nodes, prior_nodes, prior_weights
 from mfsim.divergences.partition import Dual, Maximum, dual, maximise, tilt
 from mfsim.errors import ConfigError
-from mfsim.flows import ParticleFlow
+from mfsim.flows import DensityFlow, ParticleFlow
 
 _ERROR = 1e-11
 """Of the energy by quadrature, relative to 1 + |energy|: better is not sought."""
@@ -58,7 +58,7 @@ class LongTimeLimit:
 
 
 def long_time_limit(
-    flow: ParticleFlow,
+    flow: ParticleFlow | DensityFlow,
     *,
     seed: int = 0,
     num_samples: int = 2**15,
@@ -90,7 +90,7 @@ def long_time_limit(
         return _by_quadrature(problem, memory_mib)
 
 
-def _check(flow: ParticleFlow) -> None:
+def _check(flow: ParticleFlow | DensityFlow) -> None:
     if not flow.temperature > 0:
         raise ConfigError(
             "flow.temperature must be above 0 for a unique long-time limit, got "
@@ -106,7 +106,7 @@ def _check(flow: ParticleFlow) -> None:
 class _Problem:
     """A flow's numbers as float64 arrays, with inputs in the fewest coordinates."""
 
-    def __init__(self, flow: ParticleFlow):
+    def __init__(self, flow: ParticleFlow | DensityFlow):
         data, network = flow.dataset.load(), flow.network
         x, x_test = data.x_train, data.x_test
         self.spread = np.zeros(len(x_test))
