@@ -80,8 +80,8 @@ def grid_w2(
         ValueError: If the iteration does not converge.
 
     The relative error is of order (epsilon/variance)^2: between Gaussians on cells of
-    0.09 standard deviations at most 0.1 % for W2 from 0.04 to 1.2; 0.2 to 0.5 % if one
-    of them is narrowed to 0.2 or 0.3.
+    0.09 standard deviations at most 0.1 % for W2 from 0.04 to 1.2, of 0.25 at most
+    0.4 %; 0.2 to 0.5 % if one of them is narrowed to 0.2 or 0.3 (cells of 0.09).
 
     Cost: a hundred iterations of 4 cells matrix products with one axis at a time, 0.2 s
     for 128^2 cells and 1 s for 48^3 on one core; compiled once a shape.

@@ -80,7 +80,7 @@ def cloud_scene(
 
     def sides_of(points: np.ndarray) -> Pair:
         w, u = (
-            np.histogram(p, e)[0] / (2 * np.diff(e) * max(1, len(p)))
+            np.histogram(p, e)[0] / (np.diff(e) * max(1, len(p)))
             for p, e in zip(_finite(points).T, edges, strict=True)
         )
         return w, u

@@ -37,7 +37,11 @@ HOMES = {
         "datasets.prepare",
         "divergences.nearest_neighbours",
     },
-    "ott": {"divergences.wasserstein"},
+    "ott": {
+        "divergences.grid_transport",
+        "divergences.wasserstein",
+        "integrators.proximal",
+    },
     "diffrax": {"kernels.ode", "integrators"},
 }
 WITHOUT_JAX = ("storage", "figures", "errors", "series", "summary", "cli", "progress")
