@@ -2,21 +2,24 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from mfsim.accounts import AbstractAccount
-from mfsim.blocks import map_members
 from mfsim.component import real
-from mfsim.flows import AbstractFlow, DensityFlow, State
+from mfsim.flows import DensityFlow
 from mfsim.flows.base import Batch
 from mfsim.flows.fluxes import JumpRates, jump_rates
-from mfsim.integrators.base import AbstractIntegrator, Carry
+from mfsim.integrators.base import Carry
+from mfsim.integrators.grid_stepper import (
+    AbstractGridStepper,
+    Problem,
+    grid_complaints,
+)
 from mfsim.integrators.tridiagonal import Factors, factorise, solve
 
 _GAMMA = 2 - math.sqrt(2)
@@ -26,8 +29,6 @@ _MAX_LEVEL = 20
 _SHARE = 0.1
 """Error over its tolerance below which the next piece of a step is twice as long."""
 _ROUNDING = 64 * float(np.finfo("float64").eps)
-_MOST_BOUNDARY_MASS = 1e-6
-_MOST_PECLET = 1.0
 
 
 class Memory(NamedTuple):
@@ -52,46 +53,7 @@ class Memory(NamedTuple):
     is_sound: Bool[Array, ""]
 
 
-class Problem(NamedTuple):
-    """What does not change along a run.
-
-    Attributes:
-        flow: The flow.
-        features: h(w . x_i) on the grid.
-        labels: y_i.
-    """
-
-    flow: DensityFlow
-    features: Float[Array, "n ..."]
-    labels: Float[Array, " n"]
-
-    def potential(self, outputs: Float[Array, " n"]) -> Float[Array, "..."]:
-        """V of the mean field at some outputs."""
-        slopes = self.flow.loss.derivative(outputs, self.labels)
-        return self.flow.potential(slopes, self.features)
-
-    def foresee(
-        self, masses: Float[Array, "..."], time: Any
-    ) -> tuple[Float[Array, "..."], Float[Array, " n"]]:
-        """V now, and the outputs a time ahead by their present rate."""
-        outputs = self.flow.outputs(masses, self.features)
-        potential = self.potential(outputs)
-        rate = self.flow.outputs(self.flow.inflow(masses, potential), self.features)
-        return potential, outputs + time * rate
-
-    def dissipation(self, masses: Float[Array, "..."]) -> Float[Array, ""]:
-        """-dQ/dt."""
-        potential = self.potential(self.flow.outputs(masses, self.features))
-        return self.flow.dissipation(masses, potential)
-
-    def energy(self, masses: Float[Array, "..."]) -> Float[Array, ""]:
-        """The free energy Q."""
-        outputs = self.flow.outputs(masses, self.features)
-        risk = self.flow.loss(outputs, self.labels).mean()
-        return risk + self.flow.temperature * self.flow.kl(masses)
-
-
-class FiniteVolume(AbstractIntegrator):
+class FiniteVolume(AbstractGridStepper):
     """TR-BDF2 sweeps over the axes in a potential frozen at the middle of the step.
 
     The mean field is frozen at outputs half a step ahead, by their present rate; Strang
@@ -109,8 +71,6 @@ class FiniteVolume(AbstractIntegrator):
     Source: Bank et al. 1985, eqs. (26) to (28); Strang 1968.
     """
 
-    flows: ClassVar[tuple[type[AbstractFlow], ...]] = (DensityFlow,)
-
     step: float | Literal["auto"] = real(above=0.0)
     tolerance: float | None = real(None, above=0.0)
 
@@ -127,41 +87,6 @@ class FiniteVolume(AbstractIntegrator):
         none = jnp.zeros((), energy.dtype)
         memory = Memory(energy, zero, zero, zero, none, none, jnp.asarray(True))
         return Carry(state, zero, memory)
-
-    def advance(
-        self,
-        flow: Any,
-        data: Batch,
-        carry: Carry,
-        num_steps: Int[Array, ""] | int,
-        key: Key[Array, ""],
-        accounts: tuple[AbstractAccount, ...] = (),
-    ) -> Carry:
-        reals, static = eqx.partition((self, flow), eqx.is_array)
-
-        def run(
-            reals: PyTree, data: Batch, masses: Array, memory: Memory, count: Array
-        ) -> tuple[Array, Memory]:
-            integrator, flow = eqx.combine(reals, static)
-            problem = Problem(flow, flow.features(data[0]), data[1])
-
-            def step(_: Any, loop: tuple[Array, Memory]) -> tuple[Array, Memory]:
-                return jax.lax.cond(
-                    loop[1].is_sound,
-                    lambda loop: integrator._step(problem, *loop),
-                    lambda loop: loop,
-                    loop,
-                )
-
-            return jax.lax.fori_loop(0, count, step, (masses, memory))
-
-        count = jnp.asarray(num_steps, jnp.int32)
-        args = reals, data, carry.state.params, carry.memory, count
-        masses, memory = map_members(run, *args)
-        return Carry(State(masses), carry.step + count, memory)
-
-    def is_sound(self, memory: Memory) -> Bool[Array, ""]:
-        return memory.is_sound
 
     def failure(self, memory: Memory) -> str | None:
         if memory.is_sound:
@@ -182,7 +107,7 @@ class FiniteVolume(AbstractIntegrator):
             )
         return found
 
-    def _step(
+    def move(
         self, problem: Problem, masses: Array, memory: Memory
     ) -> tuple[Array, Memory]:
         """One step, or its pieces."""
@@ -250,23 +175,6 @@ class FiniteVolume(AbstractIntegrator):
             is_sound,
         )
         return jnp.where(is_sound, new, masses), after, error
-
-
-def grid_complaints(boundary_mass: Any, peclet: Any) -> list[str]:
-    """What is wrong with the box and the cells, if anything."""
-    found = []
-    if boundary_mass > _MOST_BOUNDARY_MASS:
-        found.append(
-            f"flow.extent is too small: the outermost cells held {boundary_mass:.2g} "
-            f"of the mass, more than {_MOST_BOUNDARY_MASS:.0e}; take a larger one."
-        )
-    if peclet > _MOST_PECLET:
-        found.append(
-            f"flow.cells are too few for second order: V rises by {peclet:.2g} from "
-            "cell to cell, and fluxes are upwind above 1; take "
-            f"{math.ceil(peclet)} times as many."
-        )
-    return found
 
 
 Scheme = Callable[[JumpRates, Any], Callable[[Array], Array]]

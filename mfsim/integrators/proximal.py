@@ -3,23 +3,25 @@
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.sparse.linalg import cg
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from mfsim.accounts import AbstractAccount
-from mfsim.blocks import map_members
 from mfsim.component import real
 from mfsim.datasets import Data
-from mfsim.flows import AbstractFlow, DensityFlow, State
+from mfsim.flows import DensityFlow, State
 from mfsim.flows.base import Batch
-from mfsim.integrators.base import AbstractIntegrator, Carry
-from mfsim.integrators.finite_volume import Problem, grid_complaints
+from mfsim.integrators.base import Carry
+from mfsim.integrators.grid_stepper import (
+    AbstractGridStepper,
+    Problem,
+    grid_complaints,
+)
 
 _MAX_AXES = 2
 _LEAST_WIDTH = 0.75
@@ -69,7 +71,7 @@ class _Guess(NamedTuple):
     count: Int[Array, ""]
 
 
-class Proximal(AbstractIntegrator):
+class Proximal(AbstractGridStepper):
     """Steps p <- argmin_q S(q, p) + Q(q), S nearly W2^2/(2 step): Jordan et al. 1998.
 
     S(q, p) = OT(q, p) - (OT(q, q) + OT(p, p))/2 is the Sinkhorn divergence, where OT
@@ -88,8 +90,6 @@ class Proximal(AbstractIntegrator):
     a step of 64 cells an axis, 3 s of 128, on one core.
     Source: Jordan, Kinderlehrer and Otto 1998, eq. (13); Feydy et al. 2019, theorem 1.
     """
-
-    flows: ClassVar[tuple[type[AbstractFlow], ...]] = (DensityFlow,)
 
     step: float | Literal["auto"] = real(above=0.0)
     epsilon: float | None = real(None, above=0.0)
@@ -128,41 +128,6 @@ class Proximal(AbstractIntegrator):
         memory = Memory(energy, none, width, width >= _LEAST_WIDTH)
         return Carry(state, jnp.asarray(0, jnp.int32), memory)
 
-    def advance(
-        self,
-        flow: Any,
-        data: Batch,
-        carry: Carry,
-        num_steps: Int[Array, ""] | int,
-        key: Key[Array, ""],
-        accounts: tuple[AbstractAccount, ...] = (),
-    ) -> Carry:
-        reals, static = eqx.partition((self, flow), eqx.is_array)
-
-        def run(
-            reals: PyTree, data: Batch, masses: Array, memory: Memory, count: Array
-        ) -> tuple[Array, Memory]:
-            integrator, flow = eqx.combine(reals, static)
-            problem = Problem(flow, flow.features(data[0]), data[1])
-
-            def step(_: Any, loop: tuple[Array, Memory]) -> tuple[Array, Memory]:
-                return jax.lax.cond(
-                    loop[1].is_sound,
-                    lambda loop: integrator._step(problem, data[0], *loop),
-                    lambda loop: loop,
-                    loop,
-                )
-
-            return jax.lax.fori_loop(0, count, step, (masses, memory))
-
-        count = jnp.asarray(num_steps, jnp.int32)
-        args = reals, data, carry.state.params, carry.memory, count
-        masses, memory = map_members(run, *args)
-        return Carry(State(masses), carry.step + count, memory)
-
-    def is_sound(self, memory: Memory) -> Bool[Array, ""]:
-        return memory.is_sound
-
     def failure(self, memory: Memory) -> str | None:
         if memory.is_sound:
             return None
@@ -184,11 +149,11 @@ class Proximal(AbstractIntegrator):
     def _epsilon(self, flow: Any) -> Any:
         return 2 * flow.temperature if self.epsilon is None else self.epsilon
 
-    def _step(
-        self, problem: Problem, x: Array, masses: Array, memory: Memory
+    def move(
+        self, problem: Problem, masses: Array, memory: Memory
     ) -> tuple[Array, Memory]:
         """One step, or none where its end is not found."""
-        end = self._end(problem, x, masses)
+        end = self._end(problem, masses)
         new = end.masses / end.masses.sum()
         energy = problem.energy(new)
         slack = _ROUNDING * (memory.energy + problem.flow.temperature)
@@ -202,12 +167,12 @@ class Proximal(AbstractIntegrator):
         )
         return jnp.where(is_sound, new, masses), after
 
-    def _end(self, problem: Problem, x: Array, masses: Array) -> _Guess:
+    def _end(self, problem: Problem, masses: Array) -> _Guess:
         """The minimum, by one fixed-point iteration for plan, blur and mean field."""
         flow, epsilon = problem.flow, self._epsilon(problem.flow)
         step: Any = self.step
         kernel = _log_kernel(flow, masses.ndim - 1, step, epsilon)
-        settle = _damping(problem, x, masses, step)
+        settle = _damping(problem, masses, step)
         stiff = flow.temperature + epsilon / 2
         power = (flow.temperature - epsilon / 2) / stiff
         before = jnp.log(jnp.maximum(masses, _TINY))
@@ -245,15 +210,13 @@ def _is_moving(guess: _Guess, before: Float[Array, "..."]) -> Bool[Array, ""]:
     return ~(guess.moved <= _TOLERANCE * total + _ROUNDING)
 
 
-def _damping(
-    problem: Problem, x: Array, masses: Array, step: Any
-) -> Callable[[Array], Array]:
+def _damping(problem: Problem, masses: Array, step: Any) -> Callable[[Array], Array]:
     """Newton's method for the outputs, by what a step's drift does to them.
 
     A change v of the outputs moves those at the end by -rate H v to first order, H the
     tangent kernel: the fixed point is approached by (1 + rate H)^-1.
     """
-    flow = problem.flow
+    flow, x = problem.flow, problem.inputs
     rate = step * flow.kernel_rate * flow.loss.max_curvature / x.shape[0]
 
     def response(v: Array) -> Array:

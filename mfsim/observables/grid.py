@@ -13,7 +13,7 @@ from mfsim.series import Series
 KL: dict[str, Series | str] = {
     "kl": Series("nat", "KL", "KL(p_t || p_0)."),
     "fisher_information": Series(
-        "nat/(time lambda)",
+        "nat/parameter^2",
         "I",
         "Relative Fisher information E|grad log(p_t/p_0)|^2: lambda I is the rate at "
         "which diffusion and decay lower KL.",

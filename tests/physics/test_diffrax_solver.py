@@ -16,7 +16,7 @@ from mfsim.blocks import in_turn
 from mfsim.datasets import Data, Digits
 from mfsim.flows import ParticleFlow
 from mfsim.integrators import DiffraxSolver, ExponentialLangevin
-from mfsim.integrators.diffrax_solver import BrownianPath
+from mfsim.integrators.brownian_path import BrownianPath
 from mfsim.networks import TwoLayer
 from tests.physics.exact import FrozenFlow, GaussianFlow
 
