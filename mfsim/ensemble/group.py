@@ -240,6 +240,8 @@ class Group:
         if message:
             self._progress.message(f"{member.task.name}: {message}")
         self._progress.end(member.task.name, status)
+        for text in member.complaints:
+            self._progress.message(f"{member.task.name}: warning: {text}")
 
     def _share(self) -> dict[str, float]:
         """Seconds a member, which go together and so cannot be told apart."""

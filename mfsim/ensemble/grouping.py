@@ -7,8 +7,8 @@ from collections.abc import Hashable, Sequence
 import equinox as eqx
 import jax.numpy as jnp
 
-from mfsim.ensemble.member import STATE_COPIES, Member
-from mfsim.ensemble.preparation import measuring_bytes
+from mfsim.ensemble.member import Member
+from mfsim.ensemble.preparation import measuring_bytes, state_bytes
 from mfsim.ensemble.program import physics, stack
 
 
@@ -53,8 +53,8 @@ def likeness(member: Member) -> tuple[Hashable, Hashable]:
 def member_bytes(member: Member) -> int:
     """Bytes that a member holds at most: its states, and what is measured."""
     experiment = member.experiment
-    state = experiment.flow.plan(member.data, experiment.dtype)["state"]
-    return STATE_COPIES * state + measuring_bytes(experiment, member.data)
+    state = state_bytes(experiment, member.data)
+    return state + measuring_bytes(experiment, member.data)
 
 
 def group_size(sizes: list[int], workers: int, most: int) -> int:

@@ -54,6 +54,7 @@ class Member:
         start: Step and state leaves to continue from; None at the beginning.
         first_risk: The training risk at step 0, by which divergence is judged.
         status: "running" until it has ended.
+        complaints: What is wrong with the run, once it has ended.
     """
 
     def __init__(self, task: Task, experiment: Experiment, data: Data):
@@ -66,6 +67,7 @@ class Member:
         self.start: tuple[int, Sequence[np.ndarray]] | None = None
         self.risk = self.first_risk = float("nan")
         self.row: dict[str, np.ndarray] = {}
+        self.complaints: list[str] = []
         self._missing: Counter[str] = Counter()
         outputs = np.zeros_like(data.y_train)
         self._idle_risk = float(experiment.flow.loss(outputs, data.y_train).mean())
@@ -229,23 +231,27 @@ class Member:
             memory: The integrator's, which may tell what is wrong.
         """
         if self.row and status != "interrupted":
-            self._report()
-            for text in self.experiment.integrator.complain(memory):
-                self._recorder.warn(text)
+            self._report(memory)
         self._recorder.finish(status, timing, message)
         self.status, self.message = status, message
 
-    def _report(self) -> None:
-        """Warn of what the observables complain about and of values not had."""
+    def _report(self, memory: PyTree) -> None:
+        """Warn of what integrator and observables complain about, and of holes."""
+        for text in self.experiment.integrator.complain(memory):
+            self._complain(text)
         for observable in self.experiment.observables:
             if text := observable.complain(self.row):
-                self._recorder.warn(text)
+                self._complain(text)
         for observable, reason in self.measured.refused.items():
-            self._recorder.warn(f"{type(observable).__name__}: {reason}")
+            self._complain(f"{type(observable).__name__}: {reason}")
         for name, rows in sorted((+self._missing).items()):
             if name.endswith("_se") and self._missing[name.removesuffix("_se")]:
                 continue  # Said of the series itself.
-            self._recorder.warn(f"{name} could not be had at {rows} saves: it is NaN.")
+            self._complain(f"{name} could not be had at {rows} saves: it is NaN.")
+
+    def _complain(self, text: str) -> None:
+        self.complaints.append(text)
+        self._recorder.warn(text)
 
     def fail(self, message: str) -> None:
         """End the run as failed, in its file if that can still be written."""

@@ -160,17 +160,23 @@ def measuring_bytes(experiment: Experiment, data: Data) -> int:
     return sum(each.plan(experiment.flow, data) for each in experiment.observables)
 
 
+def state_bytes(experiment: Experiment, data: Data) -> int:
+    """Bytes of the states that a run holds, and of what its steps need besides."""
+    sizes = experiment.flow.plan(data, experiment.dtype)
+    besides = (sizes.get(name, 0) for name in ("sweeps", "features"))
+    return STATE_COPIES * sizes["state"] + sum(besides)
+
+
 def _check_memory(experiment: Experiment, data: Data) -> None:
     """Refuse a state that the machine cannot hold a few times over, or a kernel."""
     flow = experiment.flow
-    sizes = flow.plan(data, experiment.dtype)
-    needed = STATE_COPIES * sizes["state"] + sizes.get("features", 0)
+    needed = state_bytes(experiment, data)
     there = memory_of(jnp.zeros(()).device)
     if needed > there:
         given = functools.reduce(getattr, flow.size.split("."), flow)
         raise ConfigError(
-            f"flow.{flow.size} must let {STATE_COPIES} copies of the state fit in "
-            f"the {there / 2**30:.0f} GiB of memory, got {given}, "
+            f"flow.{flow.size} must let {STATE_COPIES} copies of the state, and what "
+            f"a step needs, fit in the {there / 2**30:.0f} GiB of memory, got {given}, "
             f"which needs {needed / 2**30:.3g} GiB."
         )
     observable: Any

@@ -18,8 +18,10 @@ from mfsim.losses import AbstractLoss, SquaredError
 from mfsim.networks import Neurons, TwoLayer
 
 MAX_AXES = 3
-_EDGE = 2
-"""Cells from the end of an axis that count as its boundary."""
+_SWEEP_ARRAYS = 16
+"""Rates, factors and right-hand sides of a step: arrays of the state's size."""
+_EDGE = 64
+"""One in so many cells of an axis at either end is its boundary; at least one is."""
 
 
 class DensityFlow(AbstractFlow):
@@ -220,8 +222,9 @@ class DensityFlow(AbstractFlow):
         return jnp.sqrt(jnp.max(jnp.stack(squares)))
 
     def boundary_mass(self, masses: Float[Array, "..."]) -> Float[Array, ""]:
-        """Mass in the two outermost cells of any axis: what a larger box would hold."""
-        inner = masses[(slice(_EDGE, -_EDGE),) * masses.ndim]
+        """Mass in the outermost cells of any axis, 1/64 of them at either end."""
+        edge = max(1, self.cells // _EDGE)
+        inner = masses[(slice(edge, -edge),) * masses.ndim]
         return masses.sum() - inner.sum()
 
     def export(self, state: State) -> dict[str, np.ndarray]:
@@ -239,6 +242,7 @@ class DensityFlow(AbstractFlow):
         n, d = data.x_train.shape
         return {
             "state": 8 * self.cells ** (d + 1),
+            "sweeps": 8 * _SWEEP_ARRAYS * self.cells ** (d + 1),
             "features": 8 * n * self.cells**d,
         }
 

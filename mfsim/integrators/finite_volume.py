@@ -18,7 +18,7 @@ from mfsim.integrators.base import Carry
 from mfsim.integrators.grid_stepper import (
     AbstractGridStepper,
     Problem,
-    grid_complaints,
+    box_complaints,
 )
 from mfsim.integrators.tridiagonal import Factors, factorise, solve
 
@@ -28,6 +28,8 @@ _MAX_LEVEL = 20
 """A step is halved so many times at most."""
 _SHARE = 0.1
 """Error over its tolerance below which the next piece of a step is twice as long."""
+_MOST_BY_EULER = 1e-3
+"""Share of the mass whose steps of first order do not show."""
 _ROUNDING = 64 * float(np.finfo("float64").eps)
 
 
@@ -38,18 +40,20 @@ class Memory(NamedTuple):
         energy: Free energy of the masses.
         level: How many times the last piece of a step was halved.
         pieces: Pieces of steps taken so far.
-        by_euler: Those of them that went by backward Euler.
+        by_euler: Mass that went by backward Euler, summed over pieces and sweeps.
         boundary_mass: Largest mass in the outermost cells so far.
         peclet: Largest cell Peclet number so far.
+        upwind: Pieces in which it was above 1.
         is_sound: Whether the energy has always fallen.
     """
 
     energy: Float[Array, ""]
     level: Int[Array, ""]
     pieces: Int[Array, ""]
-    by_euler: Int[Array, ""]
+    by_euler: Float[Array, ""]
     boundary_mass: Float[Array, ""]
     peclet: Float[Array, ""]
+    upwind: Int[Array, ""]
     is_sound: Bool[Array, ""]
 
 
@@ -58,9 +62,10 @@ class FiniteVolume(AbstractGridStepper):
 
     The mean field is frozen at outputs half a step ahead, by their present rate; Strang
     splitting over the axes, exponentially fitted fluxes: second order in cells and
-    step, mass kept, Gibbs states stationary to rounding. A step that goes negative or
-    raises the free energy is redone by backward Euler, which is positive at any step
-    but of first order; where the energy rises even so, the run ends.
+    step, mass kept, Gibbs states stationary to rounding. Lines of cells that go
+    negative in a sweep are redone by backward Euler, which is positive at any step but
+    of first order, and so is a step that raises the free energy; where it rises even
+    so, the run ends.
 
     Fields:
         step: Step eta in the schedule's unit of time, or "auto".
@@ -85,7 +90,8 @@ class FiniteVolume(AbstractGridStepper):
         if data is not None:
             energy = flow.energy(state, data)
         none = jnp.zeros((), energy.dtype)
-        memory = Memory(energy, zero, zero, zero, none, none, jnp.asarray(True))
+        sound = jnp.asarray(True)
+        memory = Memory(energy, zero, zero, none, none, none, zero, sound)
         return Carry(state, zero, memory)
 
     def failure(self, memory: Memory) -> str | None:
@@ -98,12 +104,20 @@ class FiniteVolume(AbstractGridStepper):
         )
 
     def complain(self, memory: Memory) -> list[str]:
-        found = grid_complaints(memory.boundary_mass, memory.peclet)
-        if memory.by_euler > 0:
+        found = box_complaints(memory.boundary_mass)
+        if memory.upwind:
             found.append(
-                f"{memory.by_euler} of {memory.pieces} steps went by backward Euler, "
-                "of first order, as they went negative or raised the free energy; take "
-                "a smaller integrator.step."
+                f"flow.cells are too few for second order in {memory.upwind} of "
+                f"{memory.pieces} steps: V rose by up to {memory.peclet:.2g} from cell "
+                "to cell, and fluxes are upwind above 1; where these steps matter take "
+                f"{math.ceil(memory.peclet)} times as many."
+            )
+        if memory.by_euler > _MOST_BY_EULER * memory.pieces:
+            share = memory.by_euler / memory.pieces
+            found.append(
+                f"integrator.step is too large for second order: {share:.2g} of the "
+                "mass went by backward Euler, mean of all steps, to stay positive or "
+                "to lower the free energy; take half of it."
             )
         return found
 
@@ -143,21 +157,21 @@ class FiniteVolume(AbstractGridStepper):
         """The masses a piece later, and by how many tolerances the energy is off."""
         flow = problem.flow
         start, ahead = problem.foresee(masses, step / 2)
+        peclet = flow.cell_peclet(masses, start)
         potential = problem.potential(ahead)
         slack = _ROUNDING * (memory.energy + flow.temperature)
 
         def falls(energy: Array) -> Array:
             return energy <= memory.energy + slack
 
-        best = strang(flow, masses, potential, step, _tr_bdf2)
+        def redo() -> tuple[Array, Array, Array]:
+            safe, _ = strang(flow, masses, potential, step, _backward_euler)
+            return safe, jnp.ones_like(by_euler), problem.energy(safe)
+
+        best, by_euler = strang(flow, masses, potential, step, _tr_bdf2)
         energy = problem.energy(best)
-        is_fine = falls(energy)
-
-        def redo() -> tuple[Array, Array]:
-            safe = strang(flow, masses, potential, step, _backward_euler)
-            return safe, problem.energy(safe)
-
-        new, energy = jax.lax.cond(is_fine, lambda: (best, energy), redo)
+        tried = best, by_euler, energy
+        new, by_euler, energy = jax.lax.cond(falls(energy), lambda: tried, redo)
         is_sound = falls(energy)
         error = jnp.zeros_like(energy)
         if self.tolerance is not None:
@@ -169,15 +183,18 @@ class FiniteVolume(AbstractGridStepper):
             jnp.where(is_sound, energy, memory.energy),
             memory.level,
             memory.pieces + 1,
-            memory.by_euler + jnp.where(is_fine, 0, 1),
+            memory.by_euler + by_euler,
             jnp.maximum(memory.boundary_mass, flow.boundary_mass(masses)),
-            jnp.maximum(memory.peclet, flow.cell_peclet(masses, start)),
+            jnp.maximum(memory.peclet, peclet),
+            memory.upwind + (peclet > 1).astype(jnp.int32),
             is_sound,
         )
         return jnp.where(is_sound, new, masses), after, error
 
 
-Scheme = Callable[[JumpRates, Any], Callable[[Array], Array]]
+Move = Callable[[Array], tuple[Array, Array]]
+"""Masses a time later, and how much of them went by backward Euler in between."""
+Scheme = Callable[[JumpRates, Any], Move]
 """Makes of rates along the first axis and a time what moves masses that far."""
 
 
@@ -187,24 +204,36 @@ def strang(
     potential: Float[Array, "..."],
     step: Any,
     scheme: Scheme,
-) -> Float[Array, "..."]:
-    """Half a step along every axis but the last, a step along that, and back again."""
+) -> tuple[Float[Array, "..."], Float[Array, ""]]:
+    """Half a step along every axis but the last, a step along that, and back again.
+
+    Returns:
+        The masses, and how much of them went by backward Euler, mean of the sweeps.
+    """
     *outer, last = flow.moving_axes(masses.ndim - 1)
     sweeps = {k: _sweep(flow, potential, k, step / 2, scheme) for k in outer}
     sweeps[last] = _sweep(flow, potential, last, step, scheme)
-    for axis in (*outer, last, *reversed(outer)):
-        masses = sweeps[axis](masses)
-    return masses
+    order = (*outer, last, *reversed(outer))
+    by_euler = jnp.zeros((), masses.dtype)
+    for axis in order:
+        masses, more = sweeps[axis](masses)
+        by_euler = by_euler + more / len(order)
+    return masses, by_euler
 
 
 def _sweep(
     flow: DensityFlow, potential: Array, axis: int, time: Any, scheme: Scheme
-) -> Callable[[Array], Array]:
+) -> Move:
     """What moves masses along one axis, whose matrices are factorised once."""
     width = flow.widths(potential.ndim - 1)[axis]
     to_front = jnp.moveaxis(potential, axis, 0)
     move = scheme(jump_rates(to_front, 0, width, flow.temperature), time)
-    return lambda masses: jnp.moveaxis(move(jnp.moveaxis(masses, axis, 0)), 0, axis)
+
+    def along(masses: Array) -> tuple[Array, Array]:
+        moved, by_euler = move(jnp.moveaxis(masses, axis, 0))
+        return jnp.moveaxis(moved, 0, axis), by_euler
+
+    return along
 
 
 def _factors(rates: JumpRates, time: Any) -> Factors:
@@ -217,24 +246,27 @@ def _factors(rates: JumpRates, time: Any) -> Factors:
     return factorise(-up_below, 1 + up_here + down_here, -down_above)
 
 
-def _backward_euler(rates: JumpRates, time: Any) -> Callable[[Array], Array]:
+def _backward_euler(rates: JumpRates, time: Any) -> Move:
     factors = _factors(rates, time)
-    return lambda masses: solve(factors, masses)
+    return lambda masses: (solve(factors, masses), masses.sum())
 
 
-def _tr_bdf2(rates: JumpRates, time: Any) -> Callable[[Array], Array]:
+def _tr_bdf2(rates: JumpRates, time: Any) -> Move:
     factors = _factors(rates, _GAMMA / 2 * time)
     new = 1 / (_GAMMA * (2 - _GAMMA))
 
-    def move(masses: Array) -> Array:
+    def move(masses: Array) -> tuple[Array, Array]:
         # (1 - cA)^{-1} (1 + cA) p = 2 (1 - cA)^{-1} p - p: the trapezoid.
         between = 2 * solve(factors, masses) - masses
         moved = solve(factors, new * between - (new - 1) * masses)
 
-        def redo() -> Array:
+        def redo() -> tuple[Array, Array]:
             is_negative = (moved < 0).any(axis=0, keepdims=True)
-            return jnp.where(is_negative, _backward_euler(rates, time)(masses), moved)
+            safe, _ = _backward_euler(rates, time)(masses)
+            redone = jnp.where(is_negative, masses, 0.0).sum()
+            return jnp.where(is_negative, safe, moved), redone
 
-        return jax.lax.cond(moved.min() < 0, redo, lambda: moved)
+        none = jnp.zeros((), masses.dtype)
+        return jax.lax.cond(moved.min() < 0, redo, lambda: (moved, none))
 
     return move

@@ -20,7 +20,7 @@ from mfsim.integrators.base import Carry
 from mfsim.integrators.grid_stepper import (
     AbstractGridStepper,
     Problem,
-    grid_complaints,
+    box_complaints,
 )
 
 _MAX_AXES = 2
@@ -144,7 +144,7 @@ class Proximal(AbstractGridStepper):
         )
 
     def complain(self, memory: Memory) -> list[str]:
-        return grid_complaints(memory.boundary_mass, 0.0)
+        return box_complaints(memory.boundary_mass)
 
     def _epsilon(self, flow: Any) -> Any:
         return 2 * flow.temperature if self.epsilon is None else self.epsilon

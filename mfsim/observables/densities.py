@@ -41,7 +41,9 @@ class GridQuality(AbstractObservable):
         _need_grid(self, flow)
         return {
             "boundary_mass": Series(
-                "1", "-", "Mass in the two outermost cells of any axis."
+                "1",
+                "-",
+                "Mass in the outermost cells of any axis, 1/64 of them at either end.",
             ),
             "cell_peclet": Series(
                 "1",

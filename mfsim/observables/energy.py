@@ -64,7 +64,7 @@ class Certificate(AbstractObservable):
     gap_upper = free_energy_upper - dual_energy, where dual_energy, below every Q(p), is
     the largest dual that is found, at least 0. It is found at the slopes phi'(f_i) of
     the present outputs and, where there are few points, by Newton's method. On a grid
-    gap_upper = free_energy - dual_energy.
+    gap_upper = free_energy - dual_energy at these slopes alone.
 
     Fields:
         max_points: Training points for which Newton's method is still taken.
@@ -79,12 +79,11 @@ class Certificate(AbstractObservable):
     num_samples: int = count(8192, at_least=64)
 
     def declare(self, flow, integrator, data):
+        if isinstance(flow, DensityFlow):
+            return grid.CERTIFICATE
+        need_shadow(self, flow)
         text = "Lower bound on the free energy of every law, by duality."
         bound: dict[str, Any] = {"dual_energy": Series("loss", "D", text)}
-        if isinstance(flow, DensityFlow):
-            text = "How far the free energy of the density is at most from its minimum."
-            return bound | {"gap_upper": Series("loss", "Q - D", text)}
-        need_shadow(self, flow)
         text = "Upper bound on how far the free energy is from its minimum."
         gap = with_error("gap_upper", "loss", "Q^+ - D", text)
         if flow.temperature == 0:
@@ -94,11 +93,10 @@ class Certificate(AbstractObservable):
         return bound | (dict.fromkeys(gap, reason) if reason else gap)
 
     def measure(self, look):
-        lower = self._dual(look)
         if isinstance(look.flow, DensityFlow):
-            energy = look.series(FreeEnergy)["free_energy"]
-            return {"gap_upper": energy - lower, "dual_energy": lower}
+            return grid.certificate(look)
         energy = _free_energy(look, look.series(KL), "kl_upper")
+        lower = self._dual(look)
         gap = Estimate(energy.value - lower, energy.error)
         return flatten({"gap_upper": gap}) | {"dual_energy": lower}
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -26,6 +27,14 @@ FREE_ENERGY: dict[str, Series | str] = {
     "free_energy": Series("loss", "Q", "Training risk + lambda KL(p_t || p_0)."),
     "dissipation": Series("loss/time", "-dQ/dt", "Rate at which Q falls."),
 }
+CERTIFICATE: dict[str, Series | str] = {
+    "dual_energy": Series(
+        "loss", "D", "Lower bound on the free energy of every law on the grid."
+    ),
+    "gap_upper": Series(
+        "loss", "Q - D", "How far the free energy is at most from its minimum."
+    ),
+}
 CHI_SQUARE: dict[str, Series | str] = {
     "chi2": Series("1", "chi^2", "chi^2(p_t || p_0).")
 }
@@ -41,7 +50,8 @@ def kl(look: Look) -> dict[str, Array]:
     whole = (ratio * flow.inflow(masses, look.once(potential))).sum()
     return {
         "kl": flow.kl(masses),
-        "fisher_information": -free / flow.temperature,
+        # 0 - 0 is no -0.
+        "fisher_information": 0.0 - free / flow.temperature,
         "entropy_production": whole - free,
     }
 
@@ -54,6 +64,28 @@ def free_energy(look: Look) -> dict[str, Array]:
         "free_energy": risk + flow.temperature * flow.kl(masses),
         "dissipation": flow.dissipation(masses, look.once(potential)),
     }
+
+
+def certificate(look: Look) -> dict[str, Array]:
+    """The series of `Certificate`, at the slopes phi'(f) of the present outputs.
+
+    D = -E_S phi*(phi') - lambda log E_p0 e^{V_0 - V}, the last over the axes that move
+    and then averaged over the others; Q - D = lambda KL(p || e^{-V}/Z) is at least 0.
+    """
+    flow, data = look.flow, look.data
+    slopes = flow.loss.derivative(look.once(train_outputs), data.y_train)
+    dim = look.state.params.ndim - 1
+    axes = tuple(flow.moving_axes(dim))
+    tilted, free = (
+        jax.scipy.special.logsumexp(-v, axis=axes)
+        for v in (look.once(potential), flow.prior_potential(dim))
+    )
+    frozen = flow.prior_masses(dim).sum(axis=axes)
+    log_partition = (frozen * (tilted - free)).sum()
+    lower = -flow.loss.conjugate(slopes, data.y_train).mean()
+    lower = lower - flow.temperature * log_partition
+    gap = free_energy(look)["free_energy"] - lower
+    return {"dual_energy": lower, "gap_upper": gap}
 
 
 def chi2(look: Look) -> dict[str, Array]:
@@ -100,5 +132,3 @@ def _distance(
     if len(kept) == 1:
         return marginal_w2(law, prior, centres[0])
     return grid_w2(law, prior, centres)
-
-

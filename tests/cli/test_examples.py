@@ -3,6 +3,7 @@
 Each runs in a process of its own, as a user runs it; long ones are shortened by --set.
 """
 
+import contextlib
 import csv
 import re
 import subprocess
@@ -58,6 +59,18 @@ def test_file_says_how_to_run_it_and_is_run_here(path: Path) -> None:
             assert f"\n# {section}" in text
 
 
+def kinds_for(name: str) -> set[str]:
+    """The observables that can be had of what a config runs."""
+    experiment = mfsim.load(ROOT / "configs" / f"{name}.toml")
+    flow, data = experiment.flow, experiment.flow.dataset.load()
+    found = set()
+    for kind, observable in kinds(AbstractObservable).items():
+        with contextlib.suppress(ValueError):
+            observable().declare(flow, experiment.integrator, data)
+            found.add(kind)
+    return found
+
+
 @pytest.mark.slow
 def test_single_run_records_all_that_can_be(tmp_path: Path) -> None:
     path = run_config(
@@ -65,7 +78,7 @@ def test_single_run_records_all_that_can_be(tmp_path: Path) -> None:
     )
     run = mfsim.open(path.with_suffix(".h5"))
     recorded = {table["kind"] for table in run.config["observables"]}
-    assert recorded == set(kinds(AbstractObservable))
+    assert recorded == kinds_for("single_run")
     assert run.status == "completed"
     assert not run.absent
     first, last = run.series.isel(step=0), run.series.isel(step=-1)
@@ -211,6 +224,68 @@ def test_kernel_regime_is_where_the_gap_falls(tmp_path: Path) -> None:
     assert (np.diff(last.kernel_drift) < 0).all()
     ratio = last.kernel_lambda_max / last.kernel_lambda_min
     np.testing.assert_allclose(last.kernel_condition_number, ratio)
+
+
+@pytest.mark.slow
+def test_neurons_follow_the_density(tmp_path: Path) -> None:
+    short = "schedule.horizon=2.0", "schedule.saves=11"
+    every = sorted(kinds_for("particles_vs_density"))
+    assert every != sorted(kinds_for("single_run"))
+    assert set(every) | kinds_for("single_run") == set(kinds(AbstractObservable))
+    few = 'observables=["Risk", "KL"]'
+    path = run_config("particles_vs_density", tmp_path, *short, f"observables={every}")
+    flow = "flow.kind=ParticleFlow", "integrator.kind=ExponentialLangevin"
+    other = run_config("particles_vs_density", tmp_path / "neurons", *short, *flow, few)
+    grid, cloud = (mfsim.open(p.with_suffix(".h5")) for p in (path, other))
+    # No box or cells to complain of, and nothing lost of the mass.
+    for run in (grid, cloud):
+        assert run.status == "completed"
+        assert run.attributes.get("message") is None
+    exact, bounds = grid.series, cloud.series
+    assert exact.boundary_mass.max() < 1e-6
+    assert exact.cell_peclet.max() < 1
+    for name in ("w_1", "u"):
+        mass = exact[f"marginal_{name}"].sum(name) * np.diff(exact[name]).mean()
+        np.testing.assert_allclose(mass, 1, atol=1e-11)
+    assert (np.diff(exact.free_energy) < 0).all()
+    # The prior's one peak becomes two.
+    law = grid.snapshots["density"].values[-1]
+    middle = law.shape[0] // 2
+    assert law.max() > 1.02 * law[middle, middle]
+    assert np.unravel_index(law.argmax(), law.shape)[0] != middle
+    np.testing.assert_allclose(bounds.time, exact.time)
+    # Outputs scatter by alpha sd(u h)/sqrt(m) < 1.6/128, the risk by 2 sqrt(risk) times
+    # that at most, and less as the neurons move together: four of them.
+    away = np.abs(bounds.train_risk.values - exact.train_risk.values)
+    assert (away < 4 * 2 * np.sqrt(exact.train_risk.values) * 1.6 / 128 + 1e-6).all()
+    kl = exact.kl.values
+    assert (kl > bounds.kl_lower - 4 * bounds.kl_lower_se).all()
+    assert (kl < bounds.kl_upper + 4 * bounds.kl_upper_se + 1e-9).all()
+    assert 0.4 < kl[-1] < 0.511
+
+
+@pytest.mark.slow
+def test_five_integrators_agree(tmp_path: Path) -> None:
+    said = example("five_integrators", tmp_path)
+    row = r"^(\w+) +risk (\S+), at most (\S+) off; (.+)$"
+    rows = re.findall(row, said, re.MULTILINE)
+    off = {kind: float(away) for kind, _, away, _ in rows}
+    assert off.pop("FiniteVolume") == 0
+    # Proximal steps are of first order: 0.1 times the fastest rate of the risk, which
+    # begins at 1 with the slope -5, is off by a few hundredths; four standard errors of
+    # 4096 neurons are 4 * 2 * sqrt(risk) * 1.6/64 at most, and 0.12 where it is 0.35.
+    assert list(off) == ["Proximal", "NoisyGD", "ExponentialLangevin", "DiffraxSolver"]
+    assert 0.005 < off["Proximal"] < 0.05
+    assert all(0 < off[kind] < 0.1 for kind in list(off)[1:])
+    kl = {kind: [float(v) for v in re.findall(r"\d\.\d+", k)] for kind, *_, k in rows}
+    assert kl["Proximal"][0] == pytest.approx(kl["FiniteVolume"][0], rel=0.01)
+    for kind in ("NoisyGD", "ExponentialLangevin"):
+        low, high = kl[kind]
+        assert low - 0.06 < kl["FiniteVolume"][0] < high
+    folder = tmp_path / "five_integrators"
+    assert (folder / "five_integrators.png").read_bytes().startswith(b"\x89PNG")
+    for kind in kl:
+        assert mfsim.open(folder / f"{kind}.h5").status == "completed"
 
 
 @pytest.mark.slow
