@@ -48,6 +48,6 @@ class NeuronMoments(AbstractObservable):
         theta = jnp.concatenate([w, u[:, None]], axis=1).astype(jnp.float64)
         shares = jnp.full(len(u), 1 / len(u)) if masses is None else masses
         mean = shares @ theta
-        centred = theta - mean
-        covariance = (shares * centred.T) @ centred
+        centred = theta - mean[None, :]
+        covariance = (shares[None, :] * centred.T) @ centred
         return {"neuron_mean": mean, "neuron_covariance": covariance}
