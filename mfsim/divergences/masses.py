@@ -9,7 +9,8 @@ def kl_divergence(
     masses: Float[Array, "..."], reference: Float[Array, "..."]
 ) -> Float[Array, ""]:
     """KL(p || q) = sum p log(p/q), in nats."""
-    return xlogy(masses, masses / reference).sum()
+    ratio = masses / jnp.where(masses > 0, reference, 1.0)
+    return xlogy(masses, ratio).sum()
 
 
 def chi_square(

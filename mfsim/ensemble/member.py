@@ -72,6 +72,9 @@ class Member:
         outputs = np.zeros_like(data.y_train)
         self._idle_risk = float(experiment.flow.loss(outputs, data.y_train).mean())
         self._idle_risk += experiment.flow.sampling_noise * len(outputs)
+        # Outputs of 0 are rounding, which may grow a hundredfold and be rounding still.
+        rounding = np.finfo(experiment.dtype).eps * float(experiment.flow.kernel_rate)
+        self._idle_risk = max(self._idle_risk, rounding)
         self._stable_step = experiment.flow_step
         self._saved_at, self._committed_at = time.monotonic(), float("-inf")
         self._pause, self._is_waiting = _CHECKPOINT_SECONDS, False
@@ -210,6 +213,11 @@ class Member:
         self.finish("diverged", timing, message, memory)
 
     def _past_stability(self, step: int) -> str:
+        if not self.experiment.integrator.freezes_force:
+            return (
+                f"integrator.step must let the run stay finite, which it was not near "
+                f"step {step}; take half of it."
+            )
         given = float(self.experiment.integrator.step)
         limit = np.fmin(self._stable_step * self.experiment.time_rate, given)
         unit = self.experiment.schedule.unit

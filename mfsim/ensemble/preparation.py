@@ -72,12 +72,15 @@ def resolve(experiment: Experiment, data: Data) -> Experiment:
         )
     if (dtype := experiment.flow.dtype) is not None:
         experiment = dataclasses.replace(experiment, dtype=dtype)
-    _check_suits(experiment, data)
+    try:
+        experiment.flow.check(data)
+    except ValueError as error:
+        raise ConfigError(f"flow.{error}") from error
     _check_reals(experiment)
     _check_data(experiment, data)
     _check_memory(experiment, data)
     if experiment.integrator.step != "auto":
-        return _check_step(experiment)
+        return _check_step(experiment, data)
     step = _auto_step(experiment, data) * experiment.time_rate
     if not 0 < step < float("inf"):
         raise ConfigError(
@@ -85,7 +88,9 @@ def resolve(experiment: Experiment, data: Data) -> Experiment:
             "on the training inputs is zero and sets no limit."
         )
     step = min(round_down(step), experiment.schedule.longest)
-    return _check_step(experiment.with_step(step))
+    flow, integrator = physics(experiment.with_step(step))
+    step = max(step, integrator.least_step(flow, data) * experiment.time_rate)
+    return _check_step(experiment.with_step(step), data)
 
 
 _limit = eqx.filter_jit(stable_step)
@@ -101,7 +106,12 @@ def _auto_step(experiment: Experiment, data: Data) -> float:
     return auto_step(flow, float(_limit(reals, state, x, batch)))
 
 
-def _check_step(experiment: Experiment) -> Experiment:
+def _check_step(experiment: Experiment, data: Data) -> Experiment:
+    flow, integrator = physics(experiment)
+    try:
+        integrator.check(flow, data)
+    except ValueError as error:
+        raise ConfigError(f"integrator.{error}") from error
     step, longest = float(experiment.integrator.step), experiment.schedule.longest
     if longest < math.inf and longest / step >= 2**31:
         raise ConfigError(
@@ -113,20 +123,6 @@ def _check_step(experiment: Experiment) -> Experiment:
             f"got {step:g}."
         )
     return experiment
-
-
-def _check_suits(experiment: Experiment, data: Data) -> None:
-    """Refuse data that the flow or the integrator cannot take."""
-    flow = experiment.flow
-    checks = {
-        "flow": lambda: flow.check(data),
-        "integrator": lambda: experiment.integrator.check(flow, data),
-    }
-    for part, check in checks.items():
-        try:
-            check()
-        except ValueError as error:
-            raise ConfigError(f"{part}.{error}") from error
 
 
 def _check_reals(experiment: Experiment) -> None:
@@ -164,7 +160,8 @@ def state_bytes(experiment: Experiment, data: Data) -> int:
     """Bytes of the states that a run holds, and of what its steps need besides."""
     sizes = experiment.flow.plan(data, experiment.dtype)
     besides = (sizes.get(name, 0) for name in ("sweeps", "features"))
-    return STATE_COPIES * sizes["state"] + sum(besides)
+    of_steps = experiment.integrator.plan(experiment.flow, data)
+    return STATE_COPIES * sizes["state"] + sum(besides) + of_steps
 
 
 def _check_memory(experiment: Experiment, data: Data) -> None:

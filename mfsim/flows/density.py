@@ -18,7 +18,7 @@ from mfsim.losses import AbstractLoss, SquaredError
 from mfsim.networks import Neurons, TwoLayer
 
 MAX_AXES = 3
-_SWEEP_ARRAYS = 16
+_SWEEP_ARRAYS = 28
 """Rates, factors and right-hand sides of a step: arrays of the state's size."""
 _EDGE = 64
 """One in so many cells of an axis at either end is its boundary; at least one is."""
@@ -38,7 +38,8 @@ class DensityFlow(AbstractFlow):
         loss: The loss phi.
         temperature: Strength lambda of diffusion and decay, above 0.
         cells: Cells an axis.
-        extent: The box reaches so many prior standard deviations either way.
+        extent: The box reaches so many prior standard deviations either way, at most
+            20, as p_0 underflows beyond.
 
     Cost: an evaluation takes n cells^d + cells^(d + 1) operations.
     Source: Chen et al. 2020, eq. (3.3).
@@ -52,7 +53,7 @@ class DensityFlow(AbstractFlow):
     loss: AbstractLoss = SquaredError()
     temperature: float = real(0.0, at_least=0.0)
     cells: int = count(128, at_least=8, at_most=2**14)
-    extent: float = real(6.0, above=0.0)
+    extent: float = real(6.0, above=0.0, at_most=20.0)
 
     def __check_init__(self):
         if self.temperature == 0:
@@ -76,7 +77,16 @@ class DensityFlow(AbstractFlow):
             )
 
     def init(self, key: Key[Array, ""], dim: int, dtype: DTypeLike = float) -> State:
-        """p_0 itself: nothing is drawn."""
+        """p_0 itself: nothing is drawn.
+
+        Raises:
+            ValueError: If JAX is in single precision.
+        """
+        if jnp.zeros((), float).dtype != self.dtype:
+            raise ValueError(
+                "dtype must be float64 on a grid, and JAX is in float32; work under "
+                "jax.enable_x64(True)."
+            )
         return State(self.prior_masses(dim).astype(dtype))
 
     def prior_masses(self, dim: int) -> Float[Array, "..."]:

@@ -48,12 +48,20 @@ class AbstractIntegrator(Component):
     """The step in flow time, once resolved."""
 
     def check(self, flow: AbstractFlow, data: Data) -> None:
-        """Refuse what cannot be integrated, once the data are known.
+        """Refuse what cannot be integrated, once data and step are known.
 
         Raises:
             ValueError: Begins with the field's name; says what to do.
         """
         return
+
+    def least_step(self, flow: AbstractFlow, data: Data) -> float:
+        """The shortest step in flow time that it can take."""
+        return 0.0
+
+    def plan(self, flow: AbstractFlow, data: Data) -> int:
+        """Bytes of the large arrays that a step holds besides what the flow plans."""
+        return 0
 
     @abstractmethod
     def init(

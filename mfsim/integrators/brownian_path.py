@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Key
 
 _BLOCK = 2.0**4
 """Flow time that one Brownian tree covers."""
-_FINEST = 2.0**-20
+FINEST = 2.0**-20
 """Flow time below which the path is smooth."""
 
 
@@ -64,5 +64,5 @@ class BrownianPath(diffrax.AbstractBrownianPath):
         """The path over block j, from 0 at its beginning."""
         key, shape = jax.random.fold_in(self.key, j), (self.size,)
         return diffrax.VirtualBrownianTree(
-            0.0, _BLOCK, _FINEST, shape, key, levy_area=self.levy_area
+            0.0, _BLOCK, FINEST, shape, key, levy_area=self.levy_area
         )

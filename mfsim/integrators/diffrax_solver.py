@@ -23,11 +23,13 @@ from mfsim.datasets import Data
 from mfsim.flows import AbstractFlow, ParticleFlow, State
 from mfsim.flows.base import Batch
 from mfsim.integrators.base import AbstractIntegrator, Carry
-from mfsim.integrators.brownian_path import BrownianPath
+from mfsim.integrators.brownian_path import FINEST, BrownianPath
 
 _SOLVED = diffrax.RESULTS.successful
 _WITHOUT_NOISE = ("Tsit5", "Dopri8")
 _WITH_NOISE = ("ShARK", "SRA1")
+_LEAST_STEPS = 8
+"""An inner step spans so many of the shortest intervals of the path."""
 
 
 class Memory(NamedTuple):
@@ -35,10 +37,12 @@ class Memory(NamedTuple):
 
     Attributes:
         dt: Mean inner step of the last span, with which the next begins.
+        least: Least of these so far with noise; infinite without.
         result: How the spans so far ended, in diffrax's terms.
     """
 
     dt: Float[Array, ""]
+    least: Float[Array, ""]
     result: Any
 
 
@@ -84,7 +88,7 @@ class DiffraxSolver(AbstractIntegrator):
         accounts: tuple[AbstractAccount, ...] = (),
     ) -> Carry:
         dt = jnp.zeros((), jax.tree.leaves(state)[0].dtype)
-        memory = Memory(dt, jax.tree.map(jnp.asarray, _SOLVED))
+        memory = Memory(dt, dt + jnp.inf, jax.tree.map(jnp.asarray, _SOLVED))
         return Carry(state, jnp.asarray(0, jnp.int32), memory)
 
     def advance(
@@ -126,6 +130,15 @@ class DiffraxSolver(AbstractIntegrator):
             f"integrator.rtol and atol. Diffrax says: {advice}"
         )
 
+    def complain(self, memory: Memory) -> list[str]:
+        if memory.least > _LEAST_STEPS * FINEST:
+            return []
+        return [
+            f"integrator.step took inner steps of {float(memory.least):.2g} in flow "
+            f"time, where the noise is smooth below {FINEST:.2g}; take larger "
+            "integrator.rtol and atol, or ExponentialLangevin."
+        ]
+
     def _first_step(self, flow: Any, data: Batch, state: State) -> Array:
         """The time in which the velocity moves the state by a hundredth of itself.
 
@@ -166,7 +179,8 @@ class DiffraxSolver(AbstractIntegrator):
             (reached, dt),
             (moving, memory.dt),
         )
-        return eqx.combine(moving, frozen), Memory(dt, result)
+        least = memory.least if flow.is_cold else jnp.minimum(memory.least, dt)
+        return eqx.combine(moving, frozen), Memory(dt, least, result)
 
     def _terms(
         self, flow: Any, frozen: State, k: Array, key: Any, moving: State

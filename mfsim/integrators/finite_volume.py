@@ -109,8 +109,8 @@ class FiniteVolume(AbstractGridStepper):
             found.append(
                 f"flow.cells are too few for second order in {memory.upwind} of "
                 f"{memory.pieces} steps: V rose by up to {memory.peclet:.2g} from cell "
-                "to cell, and fluxes are upwind above 1; where these steps matter take "
-                f"{math.ceil(memory.peclet)} times as many."
+                "to cell, and fluxes are upwind above 1; twice the cells halve that "
+                "and the error."
             )
         if memory.by_euler > _MOST_BY_EULER * memory.pieces:
             share = memory.by_euler / memory.pieces
@@ -165,13 +165,12 @@ class FiniteVolume(AbstractGridStepper):
             return energy <= memory.energy + slack
 
         def redo() -> tuple[Array, Array, Array]:
-            safe, _ = strang(flow, masses, potential, step, _backward_euler)
-            return safe, jnp.ones_like(by_euler), problem.energy(safe)
+            safe, whole = strang(flow, masses, potential, step, _backward_euler)
+            return safe, whole, problem.energy(safe)
 
-        best, by_euler = strang(flow, masses, potential, step, _tr_bdf2)
-        energy = problem.energy(best)
-        tried = best, by_euler, energy
-        new, by_euler, energy = jax.lax.cond(falls(energy), lambda: tried, redo)
+        best, redone = strang(flow, masses, potential, step, _tr_bdf2)
+        tried = best, redone, problem.energy(best)
+        new, by_euler, energy = jax.lax.cond(falls(tried[2]), lambda: tried, redo)
         is_sound = falls(energy)
         error = jnp.zeros_like(energy)
         if self.tolerance is not None:
@@ -184,7 +183,7 @@ class FiniteVolume(AbstractGridStepper):
             memory.level,
             memory.pieces + 1,
             memory.by_euler + by_euler,
-            jnp.maximum(memory.boundary_mass, flow.boundary_mass(masses)),
+            jnp.maximum(memory.boundary_mass, flow.boundary_mass(new)),
             jnp.maximum(memory.peclet, peclet),
             memory.upwind + (peclet > 1).astype(jnp.int32),
             is_sound,

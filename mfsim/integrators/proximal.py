@@ -26,6 +26,8 @@ from mfsim.integrators.grid_stepper import (
 _MAX_AXES = 2
 _LEAST_WIDTH = 0.75
 """Of the plan, in cells: sampled there, its variance is 7e-4 off; at 0.5, 14 %."""
+_KERNEL_ARRAYS = 2
+"""Of the size of the masses times the cells of an axis."""
 _TOLERANCE = 1e-9
 """Mass that an iteration may still move, as a share of what the step has moved."""
 _ROUNDING = 1e-12
@@ -41,13 +43,11 @@ class Memory(NamedTuple):
     Attributes:
         energy: Free energy of the masses.
         boundary_mass: Largest mass in the outermost cells so far.
-        width: Standard deviation of the plan, in cells.
-        is_sound: Whether the plan is resolved and every step was found.
+        is_sound: Whether every step was found.
     """
 
     energy: Float[Array, ""]
     boundary_mass: Float[Array, ""]
-    width: Float[Array, ""]
     is_sound: Bool[Array, ""]
 
 
@@ -99,8 +99,9 @@ class Proximal(AbstractGridStepper):
         dim = data.x_train.shape[1]
         if dim + 1 > _MAX_AXES:
             raise ValueError(
-                f"kind must suit the {dim + 1} axes of the grid, got Proximal, which "
-                f"takes {_MAX_AXES}; take FiniteVolume."
+                f"kind must suit inputs of dimension {dim}, got Proximal, which takes "
+                f"{_MAX_AXES - 1}; set prepare.pca = 1 in the dataset, or take "
+                "FiniteVolume."
             )
         most = 2 * flow.temperature
         if self.epsilon is not None and self.epsilon > most:
@@ -108,6 +109,24 @@ class Proximal(AbstractGridStepper):
                 f"epsilon must be at most twice the temperature, {most:.3g}, "
                 f"got {self.epsilon:.3g}; leave it out for that."
             )
+        least, step = self.least_step(flow, data), float(self.step)
+        if step < least:
+            raise ValueError(
+                f"step must be {least / step:.3g} times as large for the plan from law "
+                f"to law to span {_LEAST_WIDTH} cells, got {step:.3g} in flow time; or "
+                f"take {math.sqrt(least / step):.3g} times as many flow.cells."
+            )
+
+    def least_step(self, flow: Any, data: Data) -> float:
+        """That whose plan is so narrow that the cells hardly resolve it."""
+        dim = data.x_train.shape[1]
+        widest = max(flow.widths(dim)[axis] for axis in flow.moving_axes(dim))
+        return (_LEAST_WIDTH * widest) ** 2 / self._epsilon(flow) * (1 + 1e-9)
+
+    def plan(self, flow: Any, data: Data) -> int:
+        """The exponentials of one product with the kernel."""
+        dim = data.x_train.shape[1]
+        return _KERNEL_ARRAYS * 8 * flow.cells ** (dim + 2)
 
     def init(
         self,
@@ -119,25 +138,13 @@ class Proximal(AbstractGridStepper):
         energy = jnp.asarray(jnp.inf)
         if data is not None:
             energy = flow.energy(state, data)
-        dim = state.params.ndim - 1
-        widths = [jnp.asarray(flow.widths(dim)[axis]) for axis in flow.moving_axes(dim)]
-        spread = jnp.sqrt(self.step * self._epsilon(flow))
-        width = spread / jnp.max(jnp.stack(widths))
-        width = jnp.asarray(width, energy.dtype)
         none = jnp.zeros((), energy.dtype)
-        memory = Memory(energy, none, width, width >= _LEAST_WIDTH)
+        memory = Memory(energy, none, jnp.asarray(True))
         return Carry(state, jnp.asarray(0, jnp.int32), memory)
 
     def failure(self, memory: Memory) -> str | None:
         if memory.is_sound:
             return None
-        if memory.width < _LEAST_WIDTH:
-            more = math.ceil(100 * _LEAST_WIDTH / float(memory.width)) / 100
-            return (
-                f"integrator.step must be {more**2:.3g} times as large for the plan "
-                f"from law to law to span {_LEAST_WIDTH} cells, got "
-                f"{float(self.step):.3g}; or take {more:.3g} times as many flow.cells."
-            )
         return (
             "integrator.step must be small enough for the mean field at its end to be "
             f"found, got {float(self.step):.3g}; take half of it."
@@ -161,8 +168,7 @@ class Proximal(AbstractGridStepper):
         is_sound = ~_is_moving(end, masses) & (energy <= memory.energy + slack)
         after = Memory(
             jnp.where(is_sound, energy, memory.energy),
-            jnp.maximum(memory.boundary_mass, problem.flow.boundary_mass(masses)),
-            memory.width,
+            jnp.maximum(memory.boundary_mass, problem.flow.boundary_mass(new)),
             is_sound,
         )
         return jnp.where(is_sound, new, masses), after

@@ -56,12 +56,17 @@ def gibbs_law(
             alpha^2/lambda = 1e6.
 
     Raises:
-        ValueError: If the iteration does not converge, more than 1e-6 of the mass lies
-            at the edge of the box, or d is above 2.
+        ValueError: If the flow has no grid, the iteration does not converge, more than
+            1e-6 of the mass lies at the edge of the box, or d is above 2.
 
     Cost: n times that of an evaluation of the flow's velocity a step.
     Source: Nitanda et al. 2022, secs. 2.2 and 3.2.
     """
+    if not isinstance(flow, DensityFlow):
+        raise ValueError(
+            f"flow must be a DensityFlow, got a {type(flow).__name__}; the limit of "
+            "others is long_time_limit."
+        )
     data = flow.dataset.load()
     flow.check(data)
     with jax.enable_x64(True):

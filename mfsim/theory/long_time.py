@@ -78,6 +78,7 @@ def long_time_limit(
 
     Raises:
         ConfigError: If the temperature is 0, or the output weights are frozen.
+        ValueError: If the temperature is too low for the quadrature.
 
     Cost: some 20 times 4 q n^2 multiplications for q nodes, and seconds to compile.
     Source: Nitanda et al. 2022, sec. 3.2 (the dual); Chen et al. 2020, eq. (3.3).
@@ -86,8 +87,23 @@ def long_time_limit(
     with jax.enable_x64(True):
         problem = _Problem(flow)
         if problem.dim > MAX_RANK:
-            return _by_samples(problem, seed, num_samples)
-        return _by_quadrature(problem, memory_mib)
+            limit = _by_samples(problem, seed, num_samples)
+        else:
+            limit = _by_quadrature(problem, memory_mib)
+    return _checked(flow, limit)
+
+
+def _checked(flow: ParticleFlow | DensityFlow, limit: LongTimeLimit) -> LongTimeLimit:
+    """Refuse what cannot be the minimum: L(p*) <= Q(p*) <= Q(p_0) = L(p_0)."""
+    y = flow.dataset.load().y_train
+    most = float(flow.loss(np.zeros_like(y), y).mean())
+    if not limit.risk <= 1.01 * most:
+        raise ValueError(
+            "flow.temperature must be high enough for the tilted law to be resolved, "
+            f"got {float(flow.temperature):g}, whose limit came out with a risk of "
+            f"{limit.risk:.3g}, above the {most:.3g} of p_0; take a higher one."
+        )
+    return limit
 
 
 def _check(flow: ParticleFlow | DensityFlow) -> None:

@@ -147,6 +147,7 @@ def test_what_is_wrong_with_a_grid_is_said_at_the_end(folder):
         (["flow.temperature=0.0"], 2, "flow.temperature must be above 0 on a grid"),
         (["flow.dataset.dim=5", "flow.dataset.prepare={}"], 2, "at most 2 on a grid"),
         (["flow.cells=16000"], 2, "flow.cells must let 6 copies of the state"),
+        (["flow.extent=30.0"], 2, "flow.extent must be at most 20.0, got 30.0"),
         (["flow.cells=2"], 2, "flow.cells must be at least 8, got 2"),
         (["integrator.kind=NoisyGD"], 2, "must be given a flow of kind ParticleFlow"),
         (["integrator.step=50.0"], 1, "integrator.step must be small enough"),
@@ -158,13 +159,13 @@ def test_what_is_wrong_with_a_grid_is_said_at_the_end(folder):
         ),
         (
             ["integrator.kind=Proximal", "integrator.step=0.001"],
-            1,
-            "integrator.step must be ",
+            2,
+            "times as large for the plan from law to law to span 0.75 cells",
         ),
         (
             ["integrator.kind=Proximal", "flow.dataset.prepare={}"],
             2,
-            "integrator.kind must suit the 3 axes of the grid",
+            "integrator.kind must suit inputs of dimension 2, got Proximal",
         ),
     ],
 )

@@ -1,13 +1,21 @@
 """The Gibbs law on a grid against its own flow, the dual oracle and closed forms."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
 
 from mfsim.activations import Erf, Identity, Relu, Softplus, Tanh
 from mfsim.datasets import ArrayFile
-from mfsim.flows import DensityFlow, State
-from mfsim.integrators import FiniteVolume
+from mfsim.flows import DensityFlow, ParticleFlow, State
+from mfsim.integrators import (
+    DiffraxSolver,
+    ExponentialLangevin,
+    FiniteVolume,
+    NoisyGD,
+    Proximal,
+)
 from mfsim.losses import Logistic, SquaredError
 from mfsim.networks import TwoLayer
 from mfsim.theory import gibbs_law, long_time_limit
@@ -214,6 +222,49 @@ def test_a_run_ends_there(make, loss, trainable):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("integrator", "m"),
+    [
+        (NoisyGD(0.05), 20_000),
+        (ExponentialLangevin(0.05), 20_000),
+        (DiffraxSolver(0.5, rtol=0.03, atol=0.03), 400),
+    ],
+    ids=lambda a: type(a).__name__,
+)
+def test_neurons_end_there(make, key, integrator, m):
+    """Their outputs are the law's, within 4 standard errors of m neurons.
+
+    From t = 12 on the law is 1e-3 from its end. A step of 0.05 or a tolerance of 0.03
+    leaves less than a standard error.
+    """
+    flow = make(temperature=0.4, cells=40, alpha=2.0)
+    law, (x, y) = gibbs_law(flow), batch(flow)
+    network = replace(flow.network, width=m)
+    neurons = ParticleFlow(network, flow.dataset, temperature=0.4, shadow=False)
+    carry = integrator.init(neurons, neurons.init(key, 1))
+    steps = round(12 / integrator.step)
+    carry = jax.jit(
+        lambda carry: integrator.advance(neurons, (x, y), carry, steps, key)
+    )(carry)
+    w, u = flow.axes(1).values()
+    f = 2.0 * u[:, None, None] * np.tanh(w[None, :, None] * np.asarray(x)[:, 0])
+    spread = np.sqrt(np.tensordot(law.masses.T, f**2, 2) - law.predictions**2)
+    off = np.abs(neurons.predict(carry.state, x) - law.predictions)
+    assert (off < 4 * spread / np.sqrt(m)).all()
+
+
+@pytest.mark.slow
+def test_proximal_steps_end_there(make):
+    """A Gibbs law stands still in proximal steps of any size."""
+    flow = make(temperature=0.4, cells=32, alpha=2.0, extent=8.0)
+    law, data = gibbs_law(flow), batch(flow)
+    (carry,) = evolve(flow, Proximal(step=1.0), data, [40])
+    # The slowest mode decays by 1/(1 + 0.4/1.3^2) a step at most: 2e-4 is left.
+    distance = np.abs(np.asarray(carry.state.params) - law.masses).sum()
+    assert distance < 1e-3
+
+
+@pytest.mark.slow
 @both
 def test_a_strong_force_converges(make, loss):
     # alpha^2/lambda = 3200.
@@ -251,6 +302,6 @@ def test_what_has_no_answer_is_refused(make):
     with pytest.raises(ValueError, match="^flow.extent must leave .* got 3 with"):
         gibbs_law(make(cells=16, extent=3.0))
     with pytest.raises(ValueError, match="^flow.extent must leave .* got 9 with"):
-        gibbs_law(make(loss=Logistic(), alpha=2.0, activation=Relu()))
+        gibbs_law(make(loss=Logistic(), temperature=0.02, activation=Relu()))
     with pytest.raises(ValueError, match="^dataset must have inputs of dimension at"):
         gibbs_law(make(np.eye(3)))

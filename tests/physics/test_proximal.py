@@ -234,23 +234,21 @@ def make_data(dim):
 
 def test_it_refuses_three_axes_and_too_much_blur():
     flow = make_flow(Tanh(), temperature=0.2)
-    Proximal(step=0.1, epsilon=0.4).check(flow, make_data(1))
+    Proximal(step=0.2, epsilon=0.4).check(flow, make_data(1))
     with pytest.raises(ValueError, match="^kind must .* got Proximal.*FiniteVolume"):
         Proximal(step=0.1).check(flow, make_data(2))
     with pytest.raises(ValueError, match="^epsilon must be at most .* 0.4, got 0.5"):
         Proximal(step=0.1, epsilon=0.5).check(flow, make_data(1))
 
 
-def test_a_plan_narrower_than_a_cell_moves_nothing():
+def test_a_plan_narrower_than_a_cell_is_refused():
     # Cells of 0.325 along u: 0.75 of one is the width of a step of 0.15.
     flow, integrator = make_flow(Tanh()), Proximal(step=0.1)
-    carry = start(integrator, flow, NOTHING)
-    end = go(integrator, flow, NOTHING, carry, 1)
-    assert not integrator.is_sound(end.memory)
-    assert np.array_equal(end.state.params, carry.state.params)
-    message = integrator.failure(end.memory)
-    assert "step must be 1.49 times as large" in message
-    assert "1.22 times as many flow.cells" in message
+    with pytest.raises(ValueError, match="^step must be 1.49 times .* 1.22 times as"):
+        integrator.check(flow, make_data(1))
+    least = integrator.least_step(flow, make_data(1))
+    np.testing.assert_allclose(least, 0.1485, rtol=1e-3)
+    Proximal(step=least).check(flow, make_data(1))
 
 
 def test_a_step_whose_end_is_not_found_is_not_taken(monkeypatch):
