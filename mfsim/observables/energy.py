@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from mfsim.component import count
@@ -64,7 +65,8 @@ class Certificate(AbstractObservable):
     gap_upper = free_energy_upper - dual_energy, where dual_energy, below every Q(p), is
     the largest dual that is found, at least 0. It is found at the slopes phi'(f_i) of
     the present outputs and, where there are few points, by Newton's method. On a grid
-    gap_upper = free_energy - dual_energy at these slopes alone.
+    dual_energy is the least free energy there, of the Gibbs law; where that is not
+    found the dual at these slopes alone.
 
     Fields:
         max_points: Training points for which Newton's method is still taken.
@@ -99,6 +101,16 @@ class Certificate(AbstractObservable):
         lower = self._dual(look)
         gap = Estimate(energy.value - lower, energy.error)
         return flatten({"gap_upper": gap}) | {"dual_energy": lower}
+
+    def reference(self, start):
+        is_grid = isinstance(start.flow, DensityFlow)
+        return grid.least_energy(start) if is_grid else None
+
+    def finish(self, flow, found, reference):
+        if reference is None:
+            return found
+        energy = found["gap_upper"] + found["dual_energy"]
+        return {"gap_upper": energy - reference, "dual_energy": np.asarray(reference)}
 
     def _dual(self, look: Look) -> Array:
         flow, network = look.flow, look.flow.network

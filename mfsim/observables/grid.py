@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mfsim.divergences.masses import chi_square
-from mfsim.observables.base import Look, train_outputs
+from mfsim.observables.base import Look, Start, train_outputs
 from mfsim.series import Series
+from mfsim.theory import gibbs_law
 
 KL: dict[str, Series | str] = {
     "kl": Series("nat", "KL", "KL(p_t || p_0)."),
@@ -66,11 +67,20 @@ def free_energy(look: Look) -> dict[str, Array]:
     }
 
 
+def least_energy(start: Start) -> float | None:
+    """The least free energy of all laws on the grid; None if it cannot be found."""
+    try:
+        return gibbs_law(start.flow, data=start.data).energy
+    except ValueError:
+        return None
+
+
 def certificate(look: Look) -> dict[str, Array]:
     """The series of `Certificate`, at the slopes phi'(f) of the present outputs.
 
-    D = -E_S phi*(phi') - lambda log E_p0 e^{V_0 - V}, the last over the axes that move
-    and then averaged over the others; Q - D = lambda KL(p || e^{-V}/Z) is at least 0.
+    For runs whose `least_energy` is not found. D = -E_S phi*(phi') - lambda log E_p0
+    e^{V_0 - V}, the last over the axes that move and then averaged over the others;
+    Q - D = lambda KL(p || e^{-V}/Z) is at least 0.
     """
     flow, data = look.flow, look.data
     slopes = flow.loss.derivative(look.once(train_outputs), data.y_train)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from mfsim.datasets import Data
 from mfsim.flows import DensityFlow
 
 _MOST_BOUNDARY_MASS = 1e-6
@@ -38,7 +39,11 @@ class GibbsLaw:
 
 
 def gibbs_law(
-    flow: DensityFlow, *, tolerance: float = 1e-10, max_iterations: int = 500
+    flow: DensityFlow,
+    *,
+    tolerance: float = 1e-10,
+    max_iterations: int = 500,
+    data: Data | None = None,
 ) -> GibbsLaw:
     """The fixed point p ~ exp(-V(p)) on the grid of `flow`, where its density ends.
 
@@ -54,6 +59,7 @@ def gibbs_law(
         tolerance: Of the residual, relative to 1 + the largest slope at p_0.
         max_iterations: Most Newton steps to try; some ten suffice, or a hundred at
             alpha^2/lambda = 1e6.
+        data: The arrays; those of the flow's dataset unless given.
 
     Raises:
         ValueError: If the flow has no grid, the iteration does not converge, more than
@@ -67,7 +73,7 @@ def gibbs_law(
             f"flow must be a DensityFlow, got a {type(flow).__name__}; the limit of "
             "others is long_time_limit."
         )
-    data = flow.dataset.load()
+    data = flow.dataset.load() if data is None else data
     flow.check(data)
     with jax.enable_x64(True):
         features = flow.features(jnp.asarray(data.x_train))
