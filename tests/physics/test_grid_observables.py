@@ -128,7 +128,8 @@ def test_the_dual_at_the_outputs_and_at_its_best(monkeypatch, loss, trainable):
     frozen = flow.prior_masses(1).sum(axis=axes, keepdims=True)
     gibbs = frozen * jax.nn.softmax(-potential, axis=axes)
     kl = divergences.kl_divergence(masses, gibbs)
-    np.testing.assert_allclose(row["gap_upper"], 0.4 * kl, rtol=1e-9)
+    least = min(0.4 * kl, best["free_energy"])
+    np.testing.assert_allclose(row["gap_upper"], least, rtol=1e-9)
     assert row["gap_upper"] > best["gap_upper"] > 1e-4
 
 
