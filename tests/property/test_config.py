@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Union
 
 import pytest
-from hypothesis import assume, given, reject, settings
+from hypothesis import HealthCheck, assume, given, reject, settings
 from hypothesis import strategies as st
 
 from mfsim.component import Component, build, describe, is_abstract, kinds
@@ -17,6 +17,7 @@ from mfsim.config import load, load_table
 from mfsim.errors import ConfigError
 from mfsim.experiment import Experiment
 from mfsim.formula import Formula
+from mfsim.integrators import AbstractIntegrator
 
 PATHS = st.sampled_from([Path("/a/x.npz"), Path("/b.csv")])
 
@@ -62,12 +63,20 @@ def arguments(hint: Any, bounds: dict[str, Any]) -> st.SearchStrategy:
     return plain[hint]
 
 
+def integrators_of(flow):
+    """Those that take a flow, as most draws of the two would not go together."""
+    own = [k for k in final_classes(AbstractIntegrator) if isinstance(flow, k.flows)]
+    return st.one_of([components(kind) for kind in own])
+
+
 @st.composite
 def components(draw, cls):
     hints = typing.get_type_hints(cls)
     values = {}
     for field in dataclasses.fields(cls):
         value = arguments(hints[field.name], dict(field.metadata))
+        if field.name == "integrator":
+            value = integrators_of(values["flow"])
         if field.default is dataclasses.MISSING:
             # A description leaves `None` out, so only a default can stand for it.
             value = value.filter(lambda v: v is not None)
@@ -79,7 +88,13 @@ def components(draw, cls):
         return reject()
 
 
+# An even width, one of horizon and num_steps, noise on a grid: an experiment meets all of
+# its parts' conditions in one draw of six.
+many_conditions = settings(suppress_health_check=[HealthCheck.filter_too_much])
+
+
 @pytest.mark.parametrize("cls", final_classes(), ids=lambda cls: cls.__name__)
+@many_conditions
 @given(data=st.data())
 def test_a_component_is_built_again_from_its_description(cls, data):
     component = data.draw(components(cls))
@@ -89,6 +104,7 @@ def test_a_component_is_built_again_from_its_description(cls, data):
     assert type(again) is cls
 
 
+@many_conditions
 @given(experiment=components(Experiment))
 def test_an_experiment_is_loaded_again_from_its_toml(tmp_path_factory, experiment):
     path = tmp_path_factory.mktemp("toml") / "x.toml"
