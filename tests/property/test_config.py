@@ -88,8 +88,8 @@ def components(draw, cls):
         return reject()
 
 
-# An even width, one of horizon and num_steps, noise on a grid: an experiment meets all of
-# its parts' conditions in one draw of six.
+# An even width, one of horizon and num_steps, noise on a grid: an experiment meets all
+# of these conditions in one draw of six.
 many_conditions = settings(suppress_health_check=[HealthCheck.filter_too_much])
 
 
