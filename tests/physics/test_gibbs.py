@@ -196,8 +196,10 @@ def test_a_frozen_input_ends_at_kernel_ridge_regression(make, alpha):
 
 
 @pytest.mark.slow
-@both
-@pytest.mark.parametrize("trainable", ["both", "output"])
+@pytest.mark.parametrize(
+    ("loss", "trainable"),
+    [(SquaredError(), "both"), (Logistic(), "both"), (SquaredError(), "output")],
+)
 def test_a_run_ends_there(make, loss, trainable):
     flow = make(loss=loss, temperature=0.4, cells=40, alpha=2.0, trainable=trainable)
     law, data = gibbs_law(flow, tolerance=1e-13), batch(flow)
