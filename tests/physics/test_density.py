@@ -186,11 +186,11 @@ def test_three_axes_against_a_hundred_thousand_particles():
     x = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     y = np.array([1.0, -1.0, 1.0, 0.5, -0.5, -1.0])
 
-    times = [0.25, 0.5, 1.0]
+    times = [0.25, 1.0]
 
     def risks_on(cells):
         flow = density_flow(Tanh(), temperature=0.3, cells=cells, **STD)
-        carries = evolve(flow, FiniteVolume(0.0125), (x, y), [20, 40, 80])
+        carries = evolve(flow, FiniteVolume(0.0125), (x, y), [20, 80])
         f = [np.asarray(flow.predict(c.state, jnp.asarray(x))) for c in carries]
         return np.square(f - y).mean(axis=1)
 
