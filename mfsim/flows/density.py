@@ -103,13 +103,11 @@ class DensityFlow(AbstractFlow):
     def centres(self, dim: int) -> list[Float[Array, " cells"]]:
         """The centres of the cells along each axis, u last."""
         unit = self._unit_centres()
-        std = [self.network.input_std] * dim + [self.network.output_std]
-        return [s * unit for s in std]
+        return [std * unit for std in self._axis_std(dim)]
 
     def widths(self, dim: int) -> list[Any]:
         """The width of a cell along each axis."""
-        std = [self.network.input_std] * dim + [self.network.output_std]
-        return [2 * self.extent * s / self.cells for s in std]
+        return [2 * self.extent * std / self.cells for std in self._axis_std(dim)]
 
     def moving_axes(self, dim: int) -> list[int]:
         """The axes along which mass moves."""
@@ -255,6 +253,9 @@ class DensityFlow(AbstractFlow):
             "sweeps": 8 * _SWEEP_ARRAYS * self.cells ** (d + 1),
             "features": 8 * n * self.cells**d,
         }
+
+    def _axis_std(self, dim: int) -> list[Any]:
+        return [self.network.input_std] * dim + [self.network.output_std]
 
     def _unit_centres(self) -> Float[Array, " cells"]:
         """Centres in prior standard deviations."""
