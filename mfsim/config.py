@@ -9,7 +9,6 @@ numbers the values of a range are rounded to the nearest.
 import dataclasses
 import itertools
 import math
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +17,20 @@ from typing import Any
 from mfsim.component import Component, build, describe
 from mfsim.errors import ConfigError
 from mfsim.experiment import Experiment
-from mfsim.formula import RANGE_KEYS, Range, read_range, takes_int
+from mfsim.formula import Range, read_range, takes_int
+from mfsim.overrides import (
+    Overrides,
+    as_pairs,
+    override,
+    put,
+    read_toml,
+    short,
+    sweep_table,
+)
 from mfsim.sweep import Point, Sweep
 
 _MOST_POINTS = 100_000
 _ROW_SCALES = ("step", "time", "kernel_time")
-
-Overrides = Mapping[str, Any] | Sequence[str]
 
 
 def load(path: str | Path, overrides: Overrides = ()) -> Experiment | Sweep:
@@ -41,9 +47,9 @@ def load(path: str | Path, overrides: Overrides = ()) -> Experiment | Sweep:
     Raises:
         ConfigError: If anything in it cannot be run; names the file.
     """
-    path, pairs = Path(path), _pairs(overrides)
+    path, pairs = Path(path), as_pairs(overrides)
     try:
-        return load_table(_read(path), path.parent, pairs, name=path.stem)
+        return load_table(read_toml(path), path.parent, pairs, name=path.stem)
     except ConfigError as error:
         # A quoted TOML key may hold a line break, and a message quotes keys.
         raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
@@ -57,9 +63,8 @@ def load_table(
     Raises:
         ConfigError: If anything in it cannot be run; names the dotted path.
     """
-    table, pairs = dict(table), _pairs(overrides)
-    for path, value in pairs.items():
-        table = _override(table, path, value)
+    pairs = as_pairs(overrides)
+    table = override(table, pairs)
     legal = [field.name for field in dataclasses.fields(Experiment)] + ["sweep"]
     for key in [key for key in table if key not in legal]:
         raise ConfigError(f"{key!r} is not a top-level key; these are {legal}.")
@@ -68,20 +73,6 @@ def load_table(
     axes = _axes(table.pop("sweep"))
     _refuse_overlap(axes, pairs)
     return _expand(name, axes, table, base)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        table = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        raise ConfigError(f"must be a readable TOML file: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"must be UTF-8 text, got {error.reason}.") from error
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"must be valid TOML: {error}.") from error
-    if not table:
-        raise ConfigError("must have [flow], [integrator], [schedule], got nothing.")
-    return table
 
 
 def _anchor(value: Any, base: Path) -> Any:
@@ -103,50 +94,6 @@ def _resolve(path: Path) -> Path:
         return path.resolve()
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(f"{str(path)!r} must be a path: {error}.") from error
-
-
-def _pairs(overrides: Overrides) -> dict[str, Any]:
-    if isinstance(overrides, Mapping):
-        return dict(overrides)
-    return dict(map(_pair, [overrides] if isinstance(overrides, str) else overrides))
-
-
-def _pair(line: str) -> tuple[str, Any]:
-    path, equals, text = line.partition("=")
-    if not equals:
-        raise ConfigError(f"an override must read PATH=VALUE, got {line!r}.")
-    try:
-        table = tomllib.loads(f"value = {text}")
-    except (ValueError, RecursionError):
-        table = {}
-    return path.strip(), table["value"] if list(table) == ["value"] else text
-
-
-def _override(table: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    head, _, key = path.partition(".")
-    if head != "sweep" or not key:
-        return _put(table, path, value)
-    sweep = _sweep_table(table.get("sweep", {}))
-    axis, _, part = key.rpartition(".")
-    if part in RANGE_KEYS and isinstance(sweep.get(axis), Mapping):
-        key, value = axis, {**sweep[axis], part: value}
-    return {**table, "sweep": {**sweep, key: value}}
-
-
-def _put(table: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """A copy of the table with the value at a dotted path."""
-
-    def within(table: Any, keys: Sequence[str]) -> Any:
-        if not keys:
-            return value
-        if isinstance(table, str):
-            table = {"kind": table}
-        if not isinstance(table, Mapping):
-            got = f"got {_short(table)} on the way; set that as a whole"
-            raise ConfigError(f"{path} must lead through tables, {got}.")
-        return {**table, keys[0]: within(table.get(keys[0], {}), keys[1:])}
-
-    return within(table, path.split("."))
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,23 +124,17 @@ class _Axis:
             whole = [takes_int(table, path) for path in self.paths]
             chosen = [round(number) if w else number for w in whole]
         for path, value in zip(self.paths, chosen, strict=True):
-            table = _put(table, path, value)
+            table = put(table, path, value)
         return table, chosen[0]
 
 
 def _axes(sweep: Any) -> list[_Axis]:
-    axes = [_axis(key, value) for key, value in _sweep_table(sweep).items()]
+    axes = [_axis(key, value) for key, value in sweep_table(sweep).items()]
     if not axes:
         raise ConfigError("sweep must have an axis, got none; give one or drop it.")
     if (num := math.prod(axis.size for axis in axes)) > _MOST_POINTS:
         raise ConfigError(f"sweep must have at most {_MOST_POINTS} points, got {num}.")
     return axes
-
-
-def _sweep_table(sweep: Any) -> Mapping[str, Any]:
-    if not isinstance(sweep, Mapping):
-        raise ConfigError(f"sweep must be a table of axes, got {sweep!r}.")
-    return sweep
 
 
 def _axis(key: str, value: Any) -> _Axis:
@@ -235,7 +176,7 @@ def _expand(
         try:
             experiment = _anchor(build(Experiment, point), base)
         except ConfigError as error:
-            where = ", ".join(f"{a.paths[0]} = {_short(chosen[a])}" for a in axes)
+            where = ", ".join(f"{a.paths[0]} = {short(chosen[a])}" for a in axes)
             raise ConfigError(f"{error} At the sweep's point {where}.") from error
         index = {dim[a]: place[a] for a in axes}
         values = {names[a]: _coordinate(chosen[a]) for a in axes}
@@ -284,16 +225,7 @@ def _refuse_equal(points: Sequence[Point], labels: Mapping[str, str]) -> None:
 
 
 def _coordinate(value: Any) -> Any:
-    return value if isinstance(value, (int, float)) else _short(value)
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_short, value))}]"
-    if not isinstance(value, Mapping):
-        return str(value)
-    fields = ", ".join(f"{k}={_short(v)}" for k, v in value.items() if k != "kind")
-    return f"{value.get('kind', '')}({fields})" if fields else str(value.get("kind"))
+    return value if isinstance(value, (int, float)) else short(value)
 
 
 def _join(table: str, name: str) -> str:

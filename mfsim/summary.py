@@ -4,12 +4,15 @@ from pathlib import Path
 
 import numpy as np
 
+from mfsim import findings
 from mfsim.errors import ConfigError
 from mfsim.storage import Trajectory, open_sweep, open_trajectory
 
 
 def describe_path(path: Path) -> str:
-    """What a run's file, or a sweep's folder, holds."""
+    """What a run's file, or the folder of a sweep or a study, holds."""
+    if (path / findings.FILE).is_file():
+        return describe_record(findings.read_record(path / findings.FILE))
     return _describe_sweep(path) if path.is_dir() else _describe_run(path)
 
 
@@ -65,6 +68,29 @@ def _describe_sweep(path: Path) -> str:
     return "\n".join([f"{path}: {counts}; axes", *axes, "series " + ", ".join(names)])
 
 
+def describe_record(record: findings.StudyRecord) -> str:
+    """What a study asked, ran and found."""
+    states = ", ".join(f"{n} {status}" for status, n in record.statuses.items())
+    version = ", quick version" if record.is_quick else ""
+    lines = [f"{record.name}{version}: {record.question}", f"runs: {states}"]
+    for verdict in record.findings.verdicts:
+        lines += [f"{_WORDS[verdict.holds]:14} {verdict.claim}"]
+        lines += [f"{'':14} predicted {verdict.predicted}; {_measured(verdict)}"]
+    return "\n".join([*lines, *(f"note: {note}" for note in record.findings.notes)])
+
+
+_WORDS = {True: "holds", False: "does not hold", None: "cannot say"}
+
+
+def _measured(verdict: findings.Verdict) -> str:
+    words = []
+    if verdict.measured is not None:
+        words.append(f"measured {verdict.measured:.4g}")
+    if verdict.interval is not None:
+        words[-1] += " ({:.4g} to {:.4g})".format(*verdict.interval)
+    return "; ".join([*words, *([verdict.note] if verdict.note else [])])
+
+
 def config_text(path: Path) -> str:
     """The config that a run's file keeps, as TOML."""
     return Trajectory(path).config_text
@@ -76,7 +102,7 @@ def describe_kinds(family: str | None) -> str:
     Raises:
         ConfigError: If there is no such family.
     """
-    import mfsim.experiment  # noqa: F401  so that every kind is loaded
+    import mfsim.studies  # noqa: F401  so that every kind is loaded
     from mfsim.component import families, kinds
 
     known = families()

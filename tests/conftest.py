@@ -1,8 +1,18 @@
 """Settings of every test: strict JAX in double precision, no display, fixed seeds."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 os.environ["MPLBACKEND"] = "Agg"
+# Compiling is most of the time, and much of it the same in every process: what one has
+# compiled, the other workers and the programs that tests start read from here.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    cache = tempfile.mkdtemp(prefix="mfsim-tests-")
+    atexit.register(shutil.rmtree, cache, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = cache
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import hypothesis
 import jax

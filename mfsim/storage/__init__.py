@@ -8,6 +8,7 @@ from mfsim.storage.layout import FORMAT_VERSION as FORMAT_VERSION
 from mfsim.storage.layout import MAX_DATA_BYTES as MAX_DATA_BYTES
 from mfsim.storage.layout import DataFile as DataFile
 from mfsim.storage.recorder import Recorder as Recorder
+from mfsim.storage.sweep import join_sweep as join_sweep
 from mfsim.storage.sweep import open_sweep as open_sweep
 from mfsim.storage.sweep import write_sweep_table as write_sweep_table
 from mfsim.storage.trajectory import Trajectory as Trajectory

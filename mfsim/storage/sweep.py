@@ -51,9 +51,26 @@ def open_sweep(directory: str | Path) -> xarray.Dataset:
     Raises:
         FormatError: If it holds no files, or one that does not belong.
     """
-    points = [_read_point(path) for path in sorted(Path(directory).glob("*.h5"))]
-    if not points:
+    paths = sorted(Path(directory).glob("*.h5"))
+    if not paths:
         raise FormatError(f"{directory} must hold the *.h5 files of a sweep, got none.")
+    return _join([_read_point(path) for path in paths])
+
+
+def join_sweep(places: Mapping[Path, Mapping[str, Any] | None]) -> xarray.Dataset:
+    """The same of files that need not lie together nor know their places.
+
+    Args:
+        places: For each file its place, as the attribute `sweep` would have it; that
+            of the file where it is None.
+
+    Raises:
+        FormatError: If a file cannot be read, or does not belong.
+    """
+    return _join([_read_point(path, place) for path, place in places.items()])
+
+
+def _join(points: Sequence["_Point"]) -> xarray.Dataset:
     _check_together(points)
     dims = points[0].dims
     reached = (tuple(i + 1 for i in point.index) for point in points)
@@ -95,10 +112,10 @@ def write_sweep_table(path: str | Path, rows: Sequence[Mapping[str, object]]) ->
         temporary.unlink(missing_ok=True)
 
 
-def _read_point(path: Path) -> _Point:
+def _read_point(path: Path, place: Mapping[str, Any] | None = None) -> _Point:
     run = Trajectory(path)
     try:
-        sweep = json.loads(run.attributes["sweep"])
+        sweep = place or json.loads(run.attributes["sweep"])
         dims = tuple(sweep["dims"])
         index = tuple(int(sweep["index"][dim]) for dim in dims)
         sizes = tuple(int(size) for size in sweep.get("sizes", (0,) * len(dims)))
@@ -113,7 +130,7 @@ def _read_point(path: Path) -> _Point:
     if min(index, default=0) < 0 or not known or _TAKEN & {*dims, *coords}:
         raise FormatError(
             f"{path} must place itself by indices from 0 on axes that are not called"
-            f" {sorted(_TAKEN)}, got {run.attributes['sweep']}."
+            f" {sorted(_TAKEN)}, got {json.dumps(sweep)}."
         )
     return _Point(run, dims, index, sizes, values, coords)
 

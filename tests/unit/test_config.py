@@ -260,7 +260,7 @@ def test_file_refusals(tmp_path):
     assert refusal(path) == "must be UTF-8 text, got invalid start byte."
     for text in ("", "# nothing\n"):
         path.write_text(text)
-        assert refusal(path).endswith("[schedule], got nothing.")
+        assert refusal(path).endswith("configuration, got an empty file.")
     path.write_text("seed = 1\nflow = = 2\n")
     assert refusal(path).startswith("must be valid TOML: ")
     assert "line 2, column 8" in refusal(path)

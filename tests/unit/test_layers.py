@@ -11,9 +11,12 @@ ROOT = Path(mfsim.__file__).parent
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"plan", "summary", "figures", "config"},
+    {"plan", "summary", "report"},
+    {"studies"},
+    {"figures", "config"},
     {"ensemble"},
-    {"storage", "sweep", "formula", "progress"},
+    {"storage", "sweep", "overrides", "progress"},
+    {"formula"},
     {"experiment"},
     {"observables", "integrators"},
     {"accounts", "theory"},
@@ -21,7 +24,7 @@ LAYERS = [
     {"kernels", "divergences"},
     {"networks", "losses", "datasets"},
     {"activations", "blocks", "memory"},
-    {"component"},
+    {"component", "findings"},
     {"errors", "series"},
 ]
 """From the outside in: a module imports from layers below its own."""
@@ -29,7 +32,9 @@ LAYERS = [
 HOMES = {
     "h5py": {"storage", "datasets.array_file"},
     "matplotlib": {"figures"},
-    "cattrs": {"component"},
+    "cattrs": {"component", "findings"},
+    "jinja2": {"report"},
+    "plotly": {"report"},
     "typer": {"cli"},
     "rich": {"cli", "progress"},
     "sklearn": {
@@ -44,7 +49,17 @@ HOMES = {
     },
     "diffrax": {"kernels.ode", "integrators"},
 }
-WITHOUT_JAX = ("storage", "figures", "errors", "series", "summary", "cli", "progress")
+WITHOUT_JAX = (
+    "storage",
+    "figures",
+    "findings",
+    "report",
+    "errors",
+    "series",
+    "summary",
+    "cli",
+    "progress",
+)
 
 
 def modules():

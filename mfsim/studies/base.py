@@ -1,0 +1,121 @@
+"""Study: experiments that answer one question of the theory."""
+
+import abc
+import dataclasses
+import itertools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import xarray
+
+from mfsim.component import Component
+from mfsim.experiment import Experiment
+from mfsim.findings import Findings, Verdict
+from mfsim.studies.statistics import Estimate, TooFew
+from mfsim.sweep import Point, Sweep
+
+
+class AbstractStudy(Component):
+    """Experiments and what they say.
+
+    A final class has fields that set its sizes, the full version by default.
+
+    Attributes:
+        question: What the study asks, one sentence.
+        QUICK: The values of fields that make it a version of some two minutes.
+    """
+
+    question: ClassVar[str]
+    QUICK: ClassVar[Mapping[str, Any]]
+
+    @abc.abstractmethod
+    def experiments(self) -> tuple[Sweep, ...]:
+        """What is to be run, as sweeps of different names.
+
+        Raises:
+            ValueError: If a field does not suit; the message begins with its name.
+        """
+
+    @abc.abstractmethod
+    def analyse(self, runs: Mapping[str, xarray.Dataset]) -> Findings:
+        """Verdicts, tables and charts.
+
+        Args:
+            runs: For each sweep, by its name, its runs as `mfsim.open_sweep` has them:
+                the swept axes, "save" and the series' own; NaN, with the status
+                "missing", where a run did not complete.
+        """
+
+    def quick(self) -> "AbstractStudy":
+        """The small version of this study."""
+        return dataclasses.replace(self, **self.QUICK)
+
+
+def study_name(study: type[AbstractStudy]) -> str:
+    """What a study is called on the command line: LazyTheorem is lazy_theorem."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", study.__name__).lower()
+
+
+def grid(
+    name: str,
+    axes: Mapping[str, Sequence[Any]],
+    make: Callable[..., Experiment | None],
+) -> Sweep:
+    """The sweep over the product of axes.
+
+    Args:
+        name: What it is called.
+        axes: The values of each axis, numbers or words, in rising order.
+        make: Takes a value of each axis by name; None leaves that point out.
+    """
+    dims = {axis: len(values) for axis, values in axes.items()}
+    points = []
+    for places in itertools.product(*map(range, dims.values())):
+        index = dict(zip(dims, places, strict=True))
+        values = {axis: axes[axis][place] for axis, place in index.items()}
+        experiment = make(**values)
+        if experiment is not None:
+            points.append(Point(experiment, index, values))
+    return Sweep(name, dims, {axis: (axis,) for axis in dims}, tuple(points))
+
+
+def last(runs: xarray.Dataset, name: str) -> xarray.DataArray:
+    """The last recorded value of a series of every run; NaN where there is none."""
+    array = runs[name]
+    rows = runs.step.notnull().sum("save")
+    return array.isel(save=(rows - 1).clip(min=0))
+
+
+def judge(
+    claim: str,
+    predicted: str,
+    measure: Callable[[], Estimate],
+    holds: Callable[[Estimate], bool],
+    note: str = "",
+) -> Verdict:
+    """A verdict, or why there is none.
+
+    Args:
+        claim: What is claimed, with its setting.
+        predicted: The theory's value, and the tolerance if there is one.
+        measure: Measures it; where it raises `TooFew`, nothing is judged.
+        holds: Whether what was measured agrees.
+        note: What stands beside it, such as a theorem's bound.
+    """
+    try:
+        found = measure()
+    except TooFew as error:
+        return Verdict(claim, predicted, note=_joined(note, str(error)))
+    return Verdict(
+        claim,
+        predicted,
+        measured=float(found.value),
+        interval=(float(found.low), float(found.high)),
+        holds=bool(holds(found)),
+        note=_joined(note, found.warning),
+    )
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(note for note in notes if note)

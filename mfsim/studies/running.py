@@ -1,0 +1,143 @@
+"""run_study(): the experiments of a study, each once, and what they say."""
+
+import dataclasses
+import datetime
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+import jax
+import tomli_w
+
+from mfsim.component import describe
+from mfsim.ensemble import Outcome, pick_devices, run_tasks
+from mfsim.ensemble.member import Task
+from mfsim.errors import ConfigError
+from mfsim.findings import Findings, StudyRecord, write_record
+from mfsim.progress import Progress
+from mfsim.storage import join_sweep, open_trajectory
+from mfsim.studies.base import AbstractStudy, study_name
+from mfsim.sweep import Sweep
+
+RUNS = "runs"
+"""The folder of a study's folder that holds its runs, each named by its config."""
+
+
+def run_study(
+    study: AbstractStudy,
+    folder: str | Path,
+    *,
+    is_quick: bool = False,
+    device: str | None = None,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> StudyRecord | None:
+    """Run what is not there yet, analyse all of it, write `findings.json`.
+
+    Args:
+        study: The study.
+        folder: Where its results are kept. A run that is there, by the hash of its
+            configuration, is not run again; one that was interrupted goes on.
+        is_quick: Whether to say that this is the small version.
+        device: "cpu" or "gpu"; JAX's choice unless given.
+        progress: Who listens.
+        stop: Set it, and every run saves itself.
+
+    Returns:
+        What was found; None if it was stopped before all runs had ended.
+
+    Raises:
+        ConfigError: If an experiment cannot be run.
+    """
+    began, folder = time.monotonic(), Path(folder)
+    sweeps = _sweeps(study)
+    tasks = {
+        task.path: task for sweep in sweeps for task in _tasks(sweep, folder / RUNS)
+    }
+    stop = stop or threading.Event()
+    outcomes = run_tasks(
+        list(tasks.values()), resume=True, device=device, progress=progress, stop=stop
+    )
+    if stop.is_set():
+        return None
+    findings = _analyse(study, sweeps, outcomes)
+    record = StudyRecord(
+        name=study_name(type(study)),
+        question=study.question,
+        is_quick=is_quick,
+        config=tomli_w.dumps(describe(study)),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        version=metadata.version("mfsim"),
+        device=str(pick_devices(device)[0].device_kind),
+        wall_seconds=time.monotonic() - began,
+        run_seconds=_seconds(outcomes),
+        statuses=dict(Counter(outcome.status for outcome in outcomes)),
+        parts={sweep.name: _points(sweep, folder) for sweep in sweeps},
+        findings=findings,
+    )
+    write_record(record, folder)
+    return record
+
+
+def _sweeps(study: AbstractStudy) -> tuple[Sweep, ...]:
+    try:
+        return study.experiments()
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _run_id(sweep: Sweep, place: int) -> str:
+    return sweep.points[place].experiment.fingerprint()[:12]
+
+
+def _tasks(sweep: Sweep, folder: Path) -> list[Task]:
+    tasks = []
+    for number, point in enumerate(sweep.points):
+        run_id = _run_id(sweep, number)
+        path = folder / f"{run_id}.h5"
+        tasks.append(Task(run_id, point.experiment, path, sweep.place(point)))
+    return tasks
+
+
+def _analyse(
+    study: AbstractStudy, sweeps: Sequence[Sweep], outcomes: Sequence[Outcome]
+) -> Findings:
+    """The findings, in float64, and a note on every run that did not complete."""
+    completed = {o.task.path for o in outcomes if o.status == "completed"}
+    folder = outcomes[0].task.path.parent
+    runs = {}
+    for sweep in sweeps:
+        places = {t.path: t.sweep for t in _tasks(sweep, folder)}
+        whole = {path: place for path, place in places.items() if path in completed}
+        if not whole:
+            raise ConfigError(
+                f"{sweep.name} must have a run that completes, got none of "
+                f"{len(places)}: {outcomes[0].message}"
+            )
+        runs[sweep.name] = join_sweep(whole)
+    with jax.enable_x64(True):
+        findings = study.analyse(runs)
+    lost = [
+        f"Run {o.task.name} {o.status} and is left out: {o.message}"
+        for o in outcomes
+        if o.status != "completed"
+    ]
+    return dataclasses.replace(findings, notes=(*findings.notes, *lost))
+
+
+def _seconds(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    total: Counter[str] = Counter()
+    for outcome in outcomes:
+        if outcome.task.path.exists():
+            total.update(open_trajectory(outcome.task.path).timing)
+    return dict(total)
+
+
+def _points(sweep: Sweep, folder: Path) -> list[dict]:
+    return [
+        {"file": f"{RUNS}/{_run_id(sweep, number)}.h5", "values": point.values}
+        for number, point in enumerate(sweep.points)
+    ]
