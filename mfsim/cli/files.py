@@ -20,8 +20,8 @@ def report(
     from mfsim.report import write_report
 
     page, skipped = write_report(paths, out)
-    for path, why in skipped:
-        complain(f"{path}: skipped: {why}")
+    for line in skipped:
+        complain(line)
     typer.echo(page)
 
 

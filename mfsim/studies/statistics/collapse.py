@@ -1,20 +1,23 @@
 """Finite-size collapse: the power of the size that makes curves one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from scipy.interpolate import PchipInterpolator
 from scipy.optimize import minimize_scalar
 
 from mfsim.studies.statistics.crossings import bisect
 from mfsim.studies.statistics.estimate import Estimate, TooFew, joined
-from mfsim.studies.statistics.logs import logs, seed_mean
+from mfsim.studies.statistics.logs import distinct, logs, seed_mean
 from mfsim.studies.statistics.seeds import seed_interval
 
 Sizes = Sequence[float] | Float[np.ndarray, " sizes"]
 Places = Float[np.ndarray, "sizes points"]
 Values = Float[np.ndarray, "sizes points"] | Float[np.ndarray, "sizes points seeds"]
+Objective = Callable[[np.ndarray], np.ndarray]
+"""The spread at each of some powers."""
 
 MIN_OVERLAP = 1 / 3
 """Of the shortest curve, in log x: what curves must share to be compared."""
@@ -32,8 +35,8 @@ POOR = 0.05
 def spread(nu: float, x: Places, y: Values, sizes: Sizes) -> float:
     r"""What is left of the variance of log y when curves are moved over each other.
 
-    Curves $v_k = \log y$ over $\log(x/\text{size}_k^\nu)$, means over seeds and linear
-    between points, are compared on their common range:
+    Curves $v_k = \log y$ over $\log(x/\text{size}_k^\nu)$, means over seeds and
+    monotone between points (PCHIP), are compared on their common range:
 
     $$S(\nu) = \langle \mathrm{Var}_k\, v_k \rangle / \mathrm{Var}\, v \in [0, 1],$$
 
@@ -50,10 +53,11 @@ def spread(nu: float, x: Places, y: Values, sizes: Sizes) -> float:
 
     Raises:
         TooFew: If fewer than two sizes have two points.
-        ValueError: If shapes do not agree, or a size is not positive.
+        ValueError: If shapes do not agree, a size is not positive, or two x of a size
+            are the same.
     """
     family = _family(x, y, sizes)
-    return float(_spread(np.array([nu]), family, family.v)[0])
+    return float(_objective(family, family.v)(np.array([nu]))[0])
 
 
 def collapse(
@@ -85,21 +89,23 @@ def collapse(
     Raises:
         TooFew: If fewer than two sizes have two points, or at no power they share a
             range in which they vary.
-        ValueError: If shapes do not agree, or a size is not positive.
+        ValueError: If shapes do not agree, a size is not positive, or two x of a size
+            are the same.
 
-    Source: Bhattacharjee and Seno, J. Phys. A 34, 2001, 6375, for the measure.
+    Source: Bhattacharjee and Seno, J. Phys. A 34, 2001, 6375, for such a measure.
     """
     family = _family(x, y, sizes)
-    nu, least = _best(family, family.v, bounds)
+    objective = _objective(family, family.v)
+    nu, least = _best(objective, bounds)
     if least >= 1:
         raise TooFew(
             "curves must share a third of their x and vary there at some power of the "
             f"size between {bounds[0]:g} and {bounds[1]:g}, got none"
         )
-    low, high = _doubled(family, nu, least, bounds)
+    low, high = _doubled(objective, nu, least, bounds)
     if family.v.shape[1] > 1:
         ends = seed_interval(
-            lambda chosen: _best(family, chosen, bounds)[0],
+            lambda chosen: _best(_objective(family, chosen), bounds)[0],
             family.v,
             num_resamples=num_resamples,
         )
@@ -107,7 +113,8 @@ def collapse(
     poor = f"poor collapse: spread {least:.2g}" if least > POOR else ""
     beyond = ""
     if low <= bounds[0] or high >= bounds[1]:
-        beyond = f"the interval reaches an end of {bounds[0]:g} to {bounds[1]:g}"
+        low, high = max(low, bounds[0]), min(high, bounds[1])
+        beyond = f"the interval is cut at an end of {bounds[0]:g} to {bounds[1]:g}"
     return Estimate(nu, low, high, joined(poor, beyond, family.warning))
 
 
@@ -136,7 +143,7 @@ def _family(x: Places, y: Values, sizes: Sizes) -> _Family:
         )
     if not np.all(sizes > 0):
         raise ValueError(f"sizes must be positive, got {sizes.tolist()}.")
-    rows = [logs(*row) for row in zip(x, y, strict=True)]
+    rows = [distinct(logs(*row)) for row in zip(x, y, strict=True)]
     long = [number for number, row in enumerate(rows) if len(row.u) >= 2]
     if len(set(sizes[long])) < 2:
         raise TooFew(
@@ -158,42 +165,48 @@ def _family(x: Places, y: Values, sizes: Sizes) -> _Family:
     )
 
 
-def _spread(nus: np.ndarray, family: _Family, v: np.ndarray) -> np.ndarray:
-    """The spread at each power, of chosen seeds."""
+def _objective(family: _Family, v: np.ndarray) -> Objective:
+    """The spread as a function of powers, of chosen seeds."""
     ends = np.cumsum([len(u) for u in family.u])[:-1]
-    curves = []
-    for u, mean in zip(family.u, np.split(seed_mean(v), ends), strict=True):
-        present = np.isfinite(mean)
-        if present.sum() < 2:
-            return np.ones(len(nus))
-        curves.append((u[present], mean[present]))
-    shift = nus[:, None] * family.log_sizes
-    low = np.max([u[0] for u, _ in curves] - shift, axis=1)
-    high = np.min([u[-1] for u, _ in curves] - shift, axis=1)
-    shortest = min(np.ptp(u) for u, _ in curves)
+    means = np.split(seed_mean(v), ends)
+    present = [np.isfinite(mean) for mean in means]
+    if min(some.sum() for some in present) < 2:
+        return lambda nus: np.ones(len(nus))
+    curves = [
+        PchipInterpolator(u[some], mean[some])
+        for u, mean, some in zip(family.u, means, present, strict=True)
+    ]
+    return lambda nus: _spread(nus, family.log_sizes, curves)
+
+
+def _spread(
+    nus: np.ndarray, log_sizes: np.ndarray, curves: Sequence[PchipInterpolator]
+) -> np.ndarray:
+    """The spread at each power."""
+    shift = nus[:, None] * log_sizes
+    first, last = np.array([curve.x[[0, -1]] for curve in curves]).T
+    low, high = np.max(first - shift, axis=1), np.min(last - shift, axis=1)
     steps = np.linspace(0.0, 1.0, NUM_PLACES)
     places = low[:, None] + (high - low)[:, None] * steps
     values = np.stack(
         [
-            np.interp(places + shift[:, k, None], u, mean)
-            for k, (u, mean) in enumerate(curves)
+            curve(np.clip(places + shift[:, k, None], first[k], last[k]))
+            for k, curve in enumerate(curves)
         ]
     )
     between, total = values.var(axis=0).mean(axis=-1), values.var(axis=(0, 2))
-    comparable = (high - low >= MIN_OVERLAP * shortest) & (total > 0)
+    comparable = (high - low >= MIN_OVERLAP * np.min(last - first)) & (total > 0)
     return np.where(comparable, between / np.where(total > 0, total, 1.0), 1.0)
 
 
-def _best(
-    family: _Family, v: np.ndarray, bounds: tuple[float, float]
-) -> tuple[float, float]:
+def _best(objective: Objective, bounds: tuple[float, float]) -> tuple[float, float]:
     """The power of the least spread, and that spread."""
     coarse = np.linspace(*bounds, NUM_COARSE)
-    spreads = _spread(coarse, family, v)
+    spreads = objective(coarse)
     start = int(np.argmin(spreads))
     near = coarse[max(start - 1, 0)], coarse[min(start + 1, NUM_COARSE - 1)]
     found = minimize_scalar(
-        lambda nu: _spread(np.array([nu]), family, v)[0],
+        lambda nu: objective(np.array([nu]))[0],
         bounds=near,
         method="bounded",
         options={"xatol": 1e-6},
@@ -204,15 +217,15 @@ def _best(
 
 
 def _doubled(
-    family: _Family, nu: float, least: float, bounds: tuple[float, float]
+    objective: Objective, nu: float, least: float, bounds: tuple[float, float]
 ) -> tuple[float, float]:
     """The ends of the powers around the best at which the spread is at most doubled."""
 
     def excess(power: float) -> float:
-        return _spread(np.array([power]), family, family.v)[0] - 2 * least
+        return objective(np.array([power]))[0] - 2 * least
 
     coarse = np.linspace(*bounds, NUM_COARSE)
-    above = _spread(coarse, family, family.v) > 2 * least
+    above = objective(coarse) > 2 * least
     left, right = coarse[above & (coarse < nu)], coarse[above & (coarse > nu)]
     low = bisect(excess, left[-1], nu) if len(left) else bounds[0]
     high = bisect(excess, nu, right[0]) if len(right) else bounds[1]

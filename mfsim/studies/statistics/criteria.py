@@ -47,8 +47,8 @@ def information_criteria(
         TooFew: If points are fewer than parameters + 3.
         ValueError: If `fitted` is not of the shape of `y`.
 
-    Source: Burnham and Anderson, Model Selection and Multimodel Inference, 2002, §2.2,
-    eq. (2.4) for the correction; Schwarz, Ann. Stat. 6, 1978, 461, for BIC.
+    Source: Burnham and Anderson, Model Selection and Multimodel Inference, 2002, §2.2
+    and §2.4; Schwarz, Ann. Stat. 6, 1978, 461, for BIC.
     """
     y, fitted = np.asarray(y, dtype=float), np.asarray(fitted, dtype=float)
     if y.shape != fitted.shape or y.ndim != 1:

@@ -9,7 +9,7 @@ from scipy.interpolate import PchipInterpolator
 from scipy.optimize import brentq
 
 from mfsim.studies.statistics.estimate import Estimate, TooFew, joined
-from mfsim.studies.statistics.logs import Curve, Logs, logs, seed_mean, there
+from mfsim.studies.statistics.logs import Curve, Logs, distinct, logs, seed_mean, there
 from mfsim.studies.statistics.seeds import require_seeds, seed_interval
 
 Points = Float[np.ndarray, " points"]
@@ -39,7 +39,7 @@ def level_crossing(
     """
     if not level > 0:
         raise ValueError(f"level must be positive, got {level}.")
-    curve = _distinct(logs(x, y))
+    curve = distinct(logs(x, y))
     _require_crossing("the curve", curve.u, np.exp(seed_mean(curve.v)), level)
     return _crossing(
         curve, lambda v: (curve.u, seed_mean(v) - np.log(level)), num_resamples
@@ -66,7 +66,7 @@ def half_exponent(
         ValueError: If two x are the same.
     """
     half = lazy_exponent / 2
-    curve = _distinct(logs(x, y))
+    curve = distinct(logs(x, y))
     middles, gaps = (curve.u[1:] + curve.u[:-1]) / 2, np.diff(curve.u)
 
     def exponents(v: np.ndarray) -> np.ndarray:
@@ -82,13 +82,14 @@ def _crossing(
     num_resamples: int,
 ) -> Estimate:
     """The last root of what `over` makes of chosen seeds, with its interval."""
-    require_seeds(curve.v.shape[1])
+    seeds = there(curve.v)
+    require_seeds(seeds.shape[1])
 
     def find(chosen: np.ndarray) -> float:
         return _last_root(*over(chosen))
 
-    places, values = over(curve.v)
-    low, high = seed_interval(find, curve.v, num_resamples=num_resamples)
+    places, values = over(seeds)
+    low, high = seed_interval(find, seeds, num_resamples=num_resamples)
     several = beyond = ""
     if len(_changes(values)) > 1:
         several = f"it crosses {len(_changes(values))} times, taken at the largest x"
@@ -97,7 +98,7 @@ def _crossing(
             f"the interval reaches an end of what was looked at, "
             f"{np.exp(places[0]):.3g} to {np.exp(places[-1]):.3g}"
         )
-    value, low, high = map(float, np.exp([find(curve.v), low, high]))
+    value, low, high = map(float, np.exp([find(seeds), low, high]))
     return Estimate(value, low, high, joined(several, beyond, curve.warning))
 
 
@@ -107,8 +108,13 @@ def _changes(values: np.ndarray) -> Int[np.ndarray, " crossings"]:
 
 
 def _last_root(u: np.ndarray, values: np.ndarray) -> float:
-    """The last root of the interpolant; without one, the end nearer to zero."""
+    """The last root of the interpolant; without one, the end nearer to zero.
+
+    NaN without two values.
+    """
     u, values = u[np.isfinite(values)], values[np.isfinite(values)]
+    if len(u) < 2:
+        return float("nan")
     changes = _changes(values)
     if not len(changes):
         return float(u[0] if abs(values[0]) < abs(values[-1]) else u[-1])
@@ -119,12 +125,6 @@ def _last_root(u: np.ndarray, values: np.ndarray) -> float:
 def bisect(function: Callable[[float], float], low: float, high: float) -> float:
     """The root between two places at which a function has different signs."""
     return cast(float, brentq(function, low, high))
-
-
-def _distinct(curve: Logs) -> Logs:
-    if len(curve.u) and np.any(np.diff(curve.u) == 0):
-        raise ValueError("x must be different values, got some of them twice.")
-    return curve._replace(v=there(curve.v))
 
 
 def _require_crossing(

@@ -60,6 +60,13 @@ def logs(x: Float[np.ndarray, " points"], y: Curve) -> Logs:
     return Logs(np.log(x[keep][order]), np.log(kept), warning)
 
 
+def distinct(curve: Logs) -> Logs:
+    """The curve, refused if two places are the same."""
+    if np.any(np.diff(curve.u) == 0):
+        raise ValueError("x must be different values, got some of them twice.")
+    return curve
+
+
 def _left_out(places: Float[np.ndarray, " lost"]) -> str:
     if not places.size:
         return ""

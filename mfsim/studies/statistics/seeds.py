@@ -41,7 +41,7 @@ def seed_interval(
         samples: Two seeds or more; the same seed is the same place of the last axis.
         num_resamples: Bootstrap resamples, drawn with a fixed key.
 
-    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, eq. (11.5) and
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 11 and
     §14.3; Hesterberg, The American Statistician 69, 2015, on small samples.
     """
     seeds = np.arange(samples.shape[-1])
@@ -110,13 +110,14 @@ def difference(
     *,
     paired: bool = False,
 ) -> Estimate:
-    """The mean of one sample less that of another, with Welch's interval.
+    """The mean of one sample less that of another, with Welch's or Student's interval.
 
     Args:
         a: One value of each seed; NaN where there is none.
         b: Those of the other.
         paired: Whether the same place is the same seed in both: what a seed does to
-            both then cancels. A pair with a NaN is left out.
+            both then cancels, and the interval is Student's of the differences. A pair
+            with a NaN is left out.
 
     Raises:
         TooFew: If fewer than three of either, or of the pairs, are finite.
