@@ -5,6 +5,8 @@ no current figure, no backend and no window.
 """
 
 from mfsim.figures.animation import save_animation as save_animation
+from mfsim.figures.charts import chart_figure as chart_figure
+from mfsim.figures.charts import chart_files as chart_files
 from mfsim.figures.density import density_figure as density_figure
 from mfsim.figures.runs import run_figure as run_figure
 from mfsim.figures.saving import save_density as save_density
