@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from mfsim.component import static
 from mfsim.flows import DensityFlow
 from mfsim.observables.base import AbstractObservable
 from mfsim.series import Series
@@ -20,13 +21,16 @@ class Displacement(AbstractObservable):
     """Root mean square |theta_t - theta_0| over the neurons, and over that of theta_0.
 
     Raw movement: with noise on, neurons wander even where their law stands still.
+
+    Fields:
+        blocks: Whether w is taken alone as well: |w_t - w_0|/|w_0|, the relative
+            distance of Luo et al. 2021.
     """
 
+    blocks: bool = static(False)
+
     def declare(self, flow, integrator, data):
-        if isinstance(flow, DensityFlow):
-            names = "displacement", "displacement_relative"
-            return dict.fromkeys(names, "a density has no neurons to follow")
-        return {
+        declared: dict[str, Series | str] = {
             "displacement": Series(
                 "parameter",
                 "d_t",
@@ -39,6 +43,12 @@ class Displacement(AbstractObservable):
                 "root mean square size there.",
             ),
         }
+        if self.blocks:
+            text = "Distance of all input weights from their start, over their size."
+            declared["displacement_relative_w"] = Series("1", "RD(w)", text)
+        if isinstance(flow, DensityFlow):
+            return dict.fromkeys(declared, "a density has no neurons to follow")
+        return declared
 
     def measure(self, look):
         if isinstance(look.flow, DensityFlow):
@@ -48,7 +58,11 @@ class Displacement(AbstractObservable):
         moved = jax.tree.map(jnp.subtract, now, start)
         distance = jnp.sqrt(_sum_of_squares(moved) / width)
         size = jnp.sqrt(_sum_of_squares(start) / width)
-        return {"displacement": distance, "displacement_relative": distance / size}
+        found = {"displacement": distance, "displacement_relative": distance / size}
+        if self.blocks:
+            squares = _sum_of_squares(moved.w) / _sum_of_squares(start.w)
+            found["displacement_relative_w"] = jnp.sqrt(squares)
+        return found
 
 
 class Regulariser(AbstractObservable):

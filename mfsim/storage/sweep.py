@@ -54,20 +54,22 @@ def open_sweep(directory: str | Path) -> xarray.Dataset:
     paths = sorted(Path(directory).glob("*.h5"))
     if not paths:
         raise FormatError(f"{directory} must hold the *.h5 files of a sweep, got none.")
-    return _join([_read_point(path) for path in paths])
+    return join_sweep((Trajectory(path), None) for path in paths)
 
 
-def join_sweep(places: Mapping[Path, Mapping[str, Any] | None]) -> xarray.Dataset:
-    """The same of files that need not lie together nor know their places.
+def join_sweep(
+    runs: Iterable[tuple[Trajectory, Mapping[str, Any] | None]],
+) -> xarray.Dataset:
+    """The same of runs that need not lie together nor know their places.
 
     Args:
-        places: For each file its place, as the attribute `sweep` would have it; that
-            of the file where it is None.
+        runs: Each with its place, as the attribute `sweep` would have it; that of its
+            file where it is None.
 
     Raises:
-        FormatError: If a file cannot be read, or does not belong.
+        FormatError: If a run cannot be read, or does not belong.
     """
-    return _join([_read_point(path, place) for path, place in places.items()])
+    return _join([_read_point(run, place) for run, place in runs])
 
 
 def _join(points: Sequence["_Point"]) -> xarray.Dataset:
@@ -112,8 +114,8 @@ def write_sweep_table(path: str | Path, rows: Sequence[Mapping[str, object]]) ->
         temporary.unlink(missing_ok=True)
 
 
-def _read_point(path: Path, place: Mapping[str, Any] | None = None) -> _Point:
-    run = Trajectory(path)
+def _read_point(run: Trajectory, place: Mapping[str, Any] | None) -> _Point:
+    path = run.path
     try:
         sweep = place or json.loads(run.attributes["sweep"])
         dims = tuple(sweep["dims"])

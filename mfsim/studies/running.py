@@ -5,9 +5,10 @@ import datetime
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import jax
 import tomli_w
@@ -18,7 +19,7 @@ from mfsim.ensemble.member import Task
 from mfsim.errors import ConfigError
 from mfsim.findings import Findings, StudyRecord, write_record
 from mfsim.progress import Progress
-from mfsim.storage import join_sweep, open_trajectory
+from mfsim.storage import Trajectory, join_sweep, open_trajectory
 from mfsim.studies.base import AbstractStudy, study_name
 from mfsim.sweep import Sweep
 
@@ -53,17 +54,16 @@ def run_study(
         ConfigError: If an experiment cannot be run.
     """
     began, folder = time.monotonic(), Path(folder)
-    sweeps = _sweeps(study)
-    tasks = {
-        task.path: task for sweep in sweeps for task in _tasks(sweep, folder / RUNS)
-    }
+    parts = {sweep.name: _tasks(sweep, folder / RUNS) for sweep in _sweeps(study)}
+    tasks = {task.path: task for part in parts.values() for task in part}
     stop = stop or threading.Event()
     outcomes = run_tasks(
         list(tasks.values()), resume=True, device=device, progress=progress, stop=stop
     )
     if stop.is_set():
         return None
-    findings = _analyse(study, sweeps, outcomes)
+    runs = {path: open_trajectory(path) for path in tasks if path.exists()}
+    findings = _analyse(study, parts, runs, outcomes)
     record = StudyRecord(
         name=study_name(type(study)),
         question=study.question,
@@ -73,9 +73,9 @@ def run_study(
         version=metadata.version("mfsim"),
         device=str(pick_devices(device)[0].device_kind),
         wall_seconds=time.monotonic() - began,
-        run_seconds=_seconds(outcomes),
+        run_seconds=_seconds(runs.values()),
         statuses=dict(Counter(outcome.status for outcome in outcomes)),
-        parts={sweep.name: _points(sweep, folder) for sweep in sweeps},
+        parts={name: list(map(_point, part)) for name, part in parts.items()},
         findings=findings,
     )
     write_record(record, folder)
@@ -89,37 +89,34 @@ def _sweeps(study: AbstractStudy) -> tuple[Sweep, ...]:
         raise ConfigError(str(error)) from error
 
 
-def _run_id(sweep: Sweep, place: int) -> str:
-    return sweep.points[place].experiment.fingerprint()[:12]
-
-
 def _tasks(sweep: Sweep, folder: Path) -> list[Task]:
     tasks = []
-    for number, point in enumerate(sweep.points):
-        run_id = _run_id(sweep, number)
+    for point in sweep.points:
+        run_id = point.experiment.fingerprint()[:12]
         path = folder / f"{run_id}.h5"
         tasks.append(Task(run_id, point.experiment, path, sweep.place(point)))
     return tasks
 
 
 def _analyse(
-    study: AbstractStudy, sweeps: Sequence[Sweep], outcomes: Sequence[Outcome]
+    study: AbstractStudy,
+    parts: Mapping[str, Sequence[Task]],
+    runs: Mapping[Path, Trajectory],
+    outcomes: Sequence[Outcome],
 ) -> Findings:
     """The findings, in float64, and a note on every run that did not complete."""
-    completed = {o.task.path for o in outcomes if o.status == "completed"}
-    folder = outcomes[0].task.path.parent
-    runs = {}
-    for sweep in sweeps:
-        places = {t.path: t.sweep for t in _tasks(sweep, folder)}
-        whole = {path: place for path, place in places.items() if path in completed}
+    joined = {}
+    for name, tasks in parts.items():
+        found = [(runs[t.path], t.sweep) for t in tasks if t.path in runs]
+        whole = [(run, place) for run, place in found if run.status == "completed"]
         if not whole:
             raise ConfigError(
-                f"{sweep.name} must have a run that completes, got none of "
-                f"{len(places)}: {outcomes[0].message}"
+                f"{name} must have a run that completes, got none of "
+                f"{len(tasks)}: {outcomes[0].message}"
             )
-        runs[sweep.name] = join_sweep(whole)
+        joined[name] = join_sweep(whole)
     with jax.enable_x64(True):
-        findings = study.analyse(runs)
+        findings = study.analyse(joined)
     lost = [
         f"Run {o.task.name} {o.status} and is left out: {o.message}"
         for o in outcomes
@@ -128,16 +125,13 @@ def _analyse(
     return dataclasses.replace(findings, notes=(*findings.notes, *lost))
 
 
-def _seconds(outcomes: Sequence[Outcome]) -> dict[str, float]:
+def _seconds(runs: Iterable[Trajectory]) -> dict[str, float]:
     total: Counter[str] = Counter()
-    for outcome in outcomes:
-        if outcome.task.path.exists():
-            total.update(open_trajectory(outcome.task.path).timing)
+    for run in runs:
+        total.update(run.timing)
     return dict(total)
 
 
-def _points(sweep: Sweep, folder: Path) -> list[dict]:
-    return [
-        {"file": f"{RUNS}/{_run_id(sweep, number)}.h5", "values": point.values}
-        for number, point in enumerate(sweep.points)
-    ]
+def _point(task: Task) -> dict[str, Any]:
+    values = dict(task.sweep or {})["values"]
+    return {"file": f"{RUNS}/{task.path.name}", "values": values}

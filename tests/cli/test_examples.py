@@ -379,3 +379,23 @@ def test_own_activation_learns_what_tanh_cannot(tmp_path: Path) -> None:
     run = mfsim.open(tmp_path / "own_activation" / f"{run_id}.h5")
     used = run.config["flow"]["network"]["activation"]
     assert used == {"kind": "Bump", "gain": 2.0}
+
+
+@pytest.mark.slow
+def test_compare_regimes_needs_fewer_points_at_small_alpha(tmp_path: Path) -> None:
+    said = example("compare_regimes", tmp_path)
+    # The weight is given to three digits, and KL is roughly linear in it.
+    assert float(re.findall(r"KL = (\S+);", said)[0]) == pytest.approx(4, abs=0.01)
+    rows = re.findall(r"^ *(\d+) +(\S+) +(\S+) +(\S+) \((\S+) to (\S+)\)$", said, re.M)
+    sizes, small, large, ratio, low, _ = np.array(rows, dtype=float).T
+    assert sizes.tolist() == [12, 24, 48, 96]
+    assert (np.diff(small) < 0).all()
+    assert (np.diff(large) < 0).all()
+    # Twelve points in eight dimensions tell both but the linear part.
+    assert ratio[0] < 2 < low[2] < low[3]
+    needs = re.findall(r"alpha = (\S+) needs n = (\S+) \((\S+) to (\S+)\)", said)
+    (_, n_small, _, most), (_, n_large, _, _) = np.array(needs, dtype=float)
+    assert n_small < most < n_large
+    sweep = mfsim.open_sweep(tmp_path / "compare_regimes")
+    assert sweep.sizes["seed"] == 4
+    assert (sweep.status == "completed").all()

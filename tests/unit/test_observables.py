@@ -18,6 +18,7 @@ from mfsim.observables import (
     Audit,
     Certificate,
     ChiSquare,
+    Displacement,
     FreeEnergy,
     KernelDrift,
     Wasserstein,
@@ -64,6 +65,18 @@ def test_a_flow_without_neurons_is_refused_with_an_alternative(observable):
 def test_too_few_neurons_are_refused():
     with pytest.raises(ConfigError, match="at least 4 neurons"):
         declared(make(Wasserstein(), width=2))
+
+
+def test_displacement_takes_the_input_weights_alone(tmp_path):
+    schedule = mfsim.Schedule(num_steps=4, saves=3, snapshots=2)
+    experiment = dataclasses.replace(make(Displacement(blocks=True)), schedule=schedule)
+    run = mfsim.run(experiment, tmp_path / "a.h5")
+    first, last = run.snapshots["neurons"][[0, -1], :, :-1]
+    expected = np.linalg.norm(last - first) / np.linalg.norm(first)
+    # Sums of some hundred squares of the run's float32, taken in float64.
+    assert expected > 0.01
+    found = run.series["displacement_relative_w"].values[-1]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_kernel_drift_does_without_a_shadow():

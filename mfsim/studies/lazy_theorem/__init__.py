@@ -1,0 +1,3 @@
+"""Lazy training: the theorems of GNTK, measured."""
+
+from mfsim.studies.lazy_theorem.study import LazyTheorem as LazyTheorem
