@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import mfsim.studies  # noqa: F401  so that every kind is loaded
 from mfsim.component import Component, build, describe, families, kinds
 from mfsim.config import load_table
 from mfsim.datasets import Prepare
@@ -98,6 +99,10 @@ def _text(value: object) -> str:
         table = describe(value)
         defaulted = build(type(value), {}) == value
         return str({} if "kind" not in table else table["kind"] * defaulted)
+    if isinstance(value, (tuple, list)) and not any(
+        isinstance(item, Component) for item in value
+    ):
+        return str([float(item) if type(item) is int else item for item in value])
     if isinstance(value, tuple):
         return str([type(item).__name__ for item in value])
     return str(value)
