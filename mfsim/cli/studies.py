@@ -22,7 +22,7 @@ def study(
         typer.Argument(metavar="NAME|CONFIG", help="A study's name or its TOML file."),
     ],
     quick: Annotated[
-        bool, typer.Option("--quick", help="The small version: some two minutes.")
+        bool, typer.Option("--quick", help="The small version: a few minutes.")
     ] = False,
     overrides: Set = None,
     out: Out = Path("runs"),

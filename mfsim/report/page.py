@@ -60,9 +60,9 @@ def word(verdict: Verdict) -> str:
 
 
 def embedded(data: Any) -> str:
-    """Data as JSON that cannot end the element it stands in."""
+    """Data as JSON, packed."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c")
+    return _packed(text)
 
 
 def _template() -> jinja2.Template:
@@ -83,7 +83,12 @@ def _packaged(name: str) -> str:
 
 @cache
 def _plotly() -> str:
-    """plotly.js, gzip and base64: 2 MB instead of 5; the page inflates it."""
+    """plotly.js, packed: 2 MB instead of 5."""
     from plotly.offline import get_plotlyjs
 
-    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
+    return _packed(get_plotlyjs())
+
+
+def _packed(text: str) -> str:
+    """Gzip and base64, which the page inflates; nothing in it can end an element."""
+    return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()

@@ -1,15 +1,20 @@
 "use strict";
 // The page comes alive: tables sort, downloads get their addresses, plots are drawn.
 
-const DATA = JSON.parse(document.getElementById("data").textContent);
+let DATA;
 
-// plotly.js is in the page as gzip and base64, 2 MB instead of 5, and is inflated here.
-async function loadPlotly() {
-  const letters = atob(document.getElementById("plotly").textContent);
+// Data and plotly.js are in the page as gzip and base64, a third of their size.
+async function inflated(id) {
+  const letters = atob(document.getElementById(id).textContent);
   const bytes = Uint8Array.from(letters, (letter) => letter.charCodeAt(0));
-  const inflated = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).text();
+}
+
+async function load() {
+  DATA = JSON.parse(await inflated("data"));
   const script = document.createElement("script");
-  script.textContent = await new Response(inflated).text();
+  script.textContent = await inflated("plotly");
   document.head.append(script);
 }
 
@@ -59,7 +64,7 @@ async function start() {
   startTables();
   startDownloads();
   try {
-    await loadPlotly();
+    await load();
   } catch (error) {
     const text = "This browser cannot draw the interactive charts: " + error.message;
     document.querySelector("main").prepend(Object.assign(document.createElement("p"), { textContent: text }));

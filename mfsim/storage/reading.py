@@ -57,9 +57,13 @@ def row_groups(file: h5py.File) -> dict[str, list[str]]:
 
 def row_names(series: h5py.Group) -> list[str]:
     """Names of the datasets in `/series` that have rows, `step` first."""
-    names = map(str, series)
-    found = [name for name in names if dims_of(dataset_at(series, name))[0] == "step"]
+    found = [name for name, dims in series_dims(series).items() if dims[0] == "step"]
     return [*ROW_SERIES, *(name for name in found if name not in ROW_SERIES)]
+
+
+def series_dims(series: h5py.Group) -> dict[str, tuple[str, ...]]:
+    """The axes of each dataset in `/series`, by its name."""
+    return {str(name): dims_of(dataset_at(series, str(name))) for name in series}
 
 
 def snapshot_paths(file: h5py.File) -> dict[str, str]:
@@ -95,12 +99,13 @@ def dims_of(dataset: h5py.Dataset) -> tuple[str, ...]:
     """
     if dataset.is_scale:
         return (base_name(dataset),)
-    if not all(len(dim) for dim in dataset.dims) or not dataset.shape:
+    dims = list(dataset.dims)
+    if not all(len(dim) for dim in dims) or not dims:
         raise FormatError(
             f"{dataset.file.filename} must have a scale on every axis of"
             f" {dataset.name}."
         )
-    return tuple(base_name(dim[0]) for dim in dataset.dims)
+    return tuple(base_name(dim[0]) for dim in dims)
 
 
 def description_of(dataset: h5py.Dataset) -> dict[str, str]:

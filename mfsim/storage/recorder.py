@@ -108,7 +108,8 @@ class Recorder:
                     sweep=sweep,
                     planned_rows=planned_rows,
                 )
-                recorder._start(file, planned_snapshots)
+                recorder._series = dict(series)
+                recorder._rows = Rows(file, planned_snapshots)
         return recorder
 
     @classmethod
@@ -138,7 +139,8 @@ class Recorder:
             step = recorder.checkpoint[0] if recorder.checkpoint else -1
             with recorder._file.restructured() as file:
                 rewind(file, step)
-                recorder._start(file, planned_snapshots)
+                recorder._series = series_of(file)
+                recorder._rows = Rows(file, planned_snapshots)
             recorder._last_step = recorder._last_snapshot = step
         return recorder
 
@@ -271,10 +273,6 @@ class Recorder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _start(self, file: h5py.File, planned_snapshots: int) -> None:
-        self._series = series_of(file)
-        self._rows = Rows(file, planned_snapshots)
 
     def _write(self, file: h5py.File) -> None:
         self._rows.write(file)

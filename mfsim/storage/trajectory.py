@@ -13,13 +13,12 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from mfsim.errors import FormatError
-from mfsim.storage.layout import DataFile, dataset_at, group_at
+from mfsim.storage.layout import ROW_SERIES, DataFile, dataset_at, group_at
 from mfsim.storage.reading import (
     committed_rows,
     description_of,
-    dims_of,
     open_for_reading,
-    row_names,
+    series_dims,
     snapshot_paths,
     warnings_of,
 )
@@ -173,14 +172,14 @@ def _axes(file: h5py.File, group: str) -> dict[str, np.ndarray]:
 
 
 def _read_series(group: h5py.Group) -> xarray.Dataset:
-    names = row_names(group)
-    rows = committed_rows(group, names)
+    axes = series_dims(group)
+    growing = [name for name, dims in axes.items() if dims[0] == "step"]
+    rows = committed_rows(group, [*ROW_SERIES, *growing])
     variables = {}
-    for name in map(str, group):
+    for name, dims in axes.items():
         dataset = dataset_at(group, name)
-        values = dataset[:rows] if name in names else dataset[...]
-        attributes = description_of(dataset)
-        variables[name] = xarray.Variable(dims_of(dataset), values, attributes)
+        values = dataset[:rows] if dims[0] == "step" else dataset[...]
+        variables[name] = xarray.Variable(dims, values, description_of(dataset))
     return xarray.Dataset(variables).set_coords(["time", "kernel_time"])
 
 

@@ -3,6 +3,7 @@
 import abc
 import dataclasses
 import itertools
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -12,7 +13,7 @@ import xarray
 from mfsim.component import Component
 from mfsim.experiment import Experiment
 from mfsim.findings import Findings, Verdict
-from mfsim.studies.statistics import Estimate, TooFew
+from mfsim.studies.statistics import Estimate, TooFew, joined
 from mfsim.sweep import Point, Sweep
 
 
@@ -23,7 +24,7 @@ class AbstractStudy(Component):
 
     Attributes:
         question: What the study asks, one sentence.
-        QUICK: The values of fields that make it a version of some two minutes.
+        QUICK: The values of fields that make it a version of a few minutes.
     """
 
     question: ClassVar[str]
@@ -55,6 +56,19 @@ class AbstractStudy(Component):
 def study_name(study: type[AbstractStudy]) -> str:
     """What a study is called on the command line: LazyTheorem is lazy_theorem."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", study.__name__).lower()
+
+
+def require_rising(**fields: Sequence[float]) -> None:
+    """Refuse fields that are not positive numbers in rising order.
+
+    Raises:
+        ValueError: If one is not; the message begins with its name.
+    """
+    for name, values in fields.items():
+        if not values or min(values) <= 0 or sorted(set(values)) != list(values):
+            raise ValueError(
+                f"{name} must be positive numbers in rising order, got {values}."
+            )
 
 
 def grid(
@@ -99,23 +113,62 @@ def judge(
     Args:
         claim: What is claimed, with its setting.
         predicted: The theory's value, and the tolerance if there is one.
-        measure: Measures it; where it raises `TooFew`, nothing is judged.
+        measure: Measures it; where it raises `TooFew`, nothing is judged. What is no
+            estimate, such as a count, has NaN for ends.
         holds: Whether what was measured agrees.
         note: What stands beside it, such as a theorem's bound.
     """
     try:
         found = measure()
     except TooFew as error:
-        return Verdict(claim, predicted, note=_joined(note, str(error)))
+        return Verdict(claim, predicted, note=joined(note, str(error)))
     return Verdict(
         claim,
         predicted,
         measured=float(found.value),
-        interval=(float(found.low), float(found.high)),
+        interval=_interval(found),
         holds=bool(holds(found)),
-        note=_joined(note, found.warning),
+        note=joined(note, found.warning),
     )
 
 
-def _joined(*notes: str) -> str:
-    return "; ".join(note for note in notes if note)
+def judge_near(
+    claim: str,
+    predicted: str,
+    measure: Callable[[], Estimate],
+    *,
+    value: float,
+    tolerance: float,
+    note: str = "",
+) -> Verdict:
+    """A verdict that holds where what was measured is within a tolerance of a value.
+
+    It goes by the estimate alone; where the interval reaches farther than the
+    tolerance, the note says so.
+
+    Args:
+        claim: What is claimed, with its setting.
+        predicted: The value and the tolerance, as text.
+        measure: Measures it; where it raises `TooFew`, nothing is judged.
+        value: What it should be.
+        tolerance: By which it may miss it.
+        note: What stands beside it, such as a theorem's bound.
+    """
+
+    def is_near(number: float) -> bool:
+        return abs(number - value) <= tolerance
+
+    def measured() -> Estimate:
+        found = measure()
+        if not is_near(found.value) or (is_near(found.low) and is_near(found.high)):
+            return found
+        wide = "the interval reaches beyond the tolerance"
+        return found._replace(warning=joined(found.warning, wide))
+
+    return judge(claim, predicted, measured, lambda found: is_near(found.value), note)
+
+
+def _interval(found: Estimate) -> tuple[float, float] | None:
+    """The interval, if what was measured has one."""
+    ends = float(found.low), float(found.high)
+    return ends if all(map(math.isfinite, ends)) else None

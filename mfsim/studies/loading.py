@@ -34,7 +34,7 @@ def load_study(
         raise ConfigError(
             f"study must be one of {sorted(studies)} or a TOML file, got {what!r}."
         )
-    kind = kinds(AbstractStudy).get(table.get("kind", ""))
+    kind = kinds(AbstractStudy).get(str(table.get("kind")))
     if is_quick and kind is not None:
         table = {**table, **kind.QUICK}
     return name, build(AbstractStudy, override(table, overrides), "study")

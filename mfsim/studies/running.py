@@ -110,11 +110,13 @@ def _analyse(
         found = [(runs[t.path], t.sweep) for t in tasks if t.path in runs]
         whole = [(run, place) for run, place in found if run.status == "completed"]
         if not whole:
+            paths = {task.path for task in tasks}
+            why = next(o.message for o in outcomes if o.task.path in paths)
             raise ConfigError(
                 f"{name} must have a run that completes, got none of "
-                f"{len(tasks)}: {outcomes[0].message}"
+                f"{len(tasks)}: {why}"
             )
-        joined[name] = join_sweep(whole)
+        joined[name] = join_sweep(whole).assign_coords(_axes(tasks))
     with jax.enable_x64(True):
         findings = study.analyse(joined)
     lost = [
@@ -123,6 +125,17 @@ def _analyse(
         if o.status != "completed"
     ]
     return dataclasses.replace(findings, notes=(*findings.notes, *lost))
+
+
+def _axes(tasks: Sequence[Task]) -> dict[str, list[Any]]:
+    """The values of each axis, also of those at which no run completed."""
+    places = [dict(task.sweep or {}) for task in tasks]
+    found = {}
+    for dim, size in zip(places[0]["dims"], places[0]["sizes"], strict=True):
+        values = {p["index"][dim]: p["values"].get(dim) for p in places}
+        if len(values) == size and None not in values.values():
+            found[dim] = [values[index] for index in range(size)]
+    return found
 
 
 def _seconds(runs: Iterable[Trajectory]) -> dict[str, float]:

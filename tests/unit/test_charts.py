@@ -153,7 +153,7 @@ def test_a_picture_keeps_the_colours_of_its_curves():
 def test_files_are_a_picture_in_print_resolution_and_a_pdf():
     files = chart_files(chart())
     picture = Image.open(io.BytesIO(files[".png"]))
-    # 3.4 inches of 300 dots.
-    assert picture.width == 1020
+    # 3.4 inches of 200 dots.
+    assert picture.width == 680
     assert files[".pdf"].startswith(b"%PDF")
     assert b"/Type3" not in files[".pdf"]

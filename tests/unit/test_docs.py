@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-import mfsim.studies  # noqa: F401  so that every kind is loaded
 from mfsim.component import Component, build, describe, families, kinds
 from mfsim.config import load_table
 from mfsim.datasets import Prepare
@@ -17,6 +16,7 @@ from mfsim.ensemble.measured import declare
 from mfsim.experiment import Experiment, Schedule
 from mfsim.formula import RANGE_KEYS
 from mfsim.observables import AbstractObservable
+from mfsim.studies import AbstractStudy
 
 DOCS = Path(__file__).parents[2] / "docs"
 CONFIGURATION = (DOCS / "configuration.md").read_text()
@@ -123,7 +123,8 @@ def test_every_series_is_documented(table: dict, kind: str) -> None:
 
 
 def test_example_configurations_load() -> None:
-    experiment, sweep = map(tomllib.loads, toml_blocks(CONFIGURATION))
+    experiment, sweep, study = map(tomllib.loads, toml_blocks(CONFIGURATION))
+    assert build(AbstractStudy, study).widths == (256, 1024)
     assert isinstance(load_table(experiment, Path()), Experiment)
     points = load_table(experiment | sweep, Path()).points
     assert len(points) == 9 * 2 * 4

@@ -126,6 +126,15 @@ def test_an_error_that_noise_hides_has_no_order():
     assert "step_width must be large enough" in found.note
 
 
+def test_an_integrator_without_a_run_is_not_passed_over():
+    lost = integrators()
+    lost = lost.where(lost.integrator != "NoisyGD")
+    _, _, agree, in_order = analyse(integrators=lost).verdicts
+    for verdict in (agree, in_order):
+        assert (verdict.measured, verdict.holds) == (None, None)
+        assert "got none of ['NoisyGD']" in verdict.note
+
+
 def test_too_few_widths_say_nothing():
     few = widths().isel(width=slice(0, 2))
     part = Compared(
@@ -176,7 +185,7 @@ def test_experiments():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"widths": (64, 16)}, "widths must be numbers in rising order"),
+        ({"widths": (64, 16)}, "widths must be positive numbers in rising order"),
         ({"steps": (0.1, 0.2)}, "steps must be numbers in falling order"),
         ({"steps": (0.3, 0.1)}, "steps must be whole parts of 0.4"),
         ({"steps": (0.1, 0.0)}, "steps must be whole parts of 0.4"),

@@ -17,6 +17,9 @@ from mfsim.studies.statistics import (
     bootstrap_mean,
     collapse,
     difference,
+    drawn_mean,
+    exponential,
+    geometric_mean,
     half_exponent,
     information_criteria,
     level_crossing,
@@ -48,6 +51,23 @@ def bend(x):
 def family(nu):
     """Curves that collapse over alpha/size^nu."""
     return bend(ALPHA / SIZES[:, None] ** nu)
+
+
+def test_means_of_few_seeds_are_drawn_without_ends():
+    assert drawn_mean(FOUR) == bootstrap_mean(FOUR)
+    value, *ends = drawn_mean(np.array([1.0, 2.0, np.nan]))[:3]
+    assert value == 1.5
+    assert np.isnan(ends).all()
+    assert np.isnan(drawn_mean(np.array([np.nan]))[:3]).all()
+
+
+def test_a_geometric_mean_is_that_of_logarithms():
+    found = geometric_mean(np.exp(FOUR))
+    np.testing.assert_allclose(found[:3], exponential(bootstrap_mean(FOUR))[:3])
+    # Without what is not positive, two are left: too few for ends.
+    value, *ends = geometric_mean(np.array([0.0, -1.0, 1.0, 4.0]))[:3]
+    assert value == pytest.approx(2)
+    assert np.isnan(ends).all()
 
 
 def check_coverage(draw, estimate, truth, num_trials=200):

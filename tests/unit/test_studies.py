@@ -14,7 +14,7 @@ from mfsim.datasets import SphereTeacher
 from mfsim.errors import ConfigError
 from mfsim.findings import Findings, Table, read_record
 from mfsim.studies import AbstractStudy, load_study, run_study, study_name
-from mfsim.studies.base import grid, judge, last
+from mfsim.studies.base import grid, judge, judge_near, last, require_rising
 from mfsim.studies.statistics import Estimate, TooFew
 
 ROOT = Path(__file__).parents[2]
@@ -120,6 +120,8 @@ def test_runs_that_do_not_complete_are_left_out_and_told(tmp_path):
         def analyse(self, runs):
             half = runs["half"]
             assert list(half.status.values) == ["completed", "missing"]
+            # Where no run completed, the axis still has its value.
+            assert list(half.alpha.values) == [1.0, 2.0]
             found = last(half, "train_risk").values
             assert np.isfinite(found).tolist() == [True, False]
             return Findings()
@@ -133,6 +135,29 @@ def test_runs_that_do_not_complete_are_left_out_and_told(tmp_path):
 def test_a_study_of_which_nothing_completes_is_an_error(tmp_path):
     with pytest.raises(ConfigError, match="ends must have a run that completes"):
         run_study(SmallestStudy(step=1e6), tmp_path)
+
+
+def test_the_reason_is_that_of_the_sweep_of_which_nothing_completes(tmp_path):
+    class OneOfTwo(AbstractStudy):
+        """Diverges in the second of two sweeps."""
+
+        question: ClassVar[str] = "?"
+        QUICK: ClassVar = {}
+
+        def experiments(self):
+            steps = {"good": 0.1, "bad": 1e6}
+            return tuple(
+                grid(
+                    name, {"alpha": (1.0,)}, lambda alpha, s=s: experiment(alpha, 0, s)
+                )
+                for name, s in steps.items()
+            )
+
+        def analyse(self, runs):
+            return Findings()
+
+    with pytest.raises(ConfigError, match=r"^bad must have .* none of 1: .*step"):
+        run_study(OneOfTwo(), tmp_path)
 
 
 def test_a_field_that_does_not_suit_is_one_line(tmp_path):
@@ -149,6 +174,40 @@ def test_too_little_is_no_verdict():
     assert found.note == "bound -1; seeds must be at least 3, got 1."
     poor = judge("c", "p", lambda: Estimate(1.0, 0.5, 2.0, "poor fit"), lambda e: False)
     assert (poor.holds, poor.note, poor.interval) == (False, "poor fit", (0.5, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("found", "holds", "note"),
+    [
+        (Estimate(1.04, 1.01, 1.049), True, "bound"),
+        (
+            Estimate(1.04, 1.01, 1.2, "poor fit"),
+            True,
+            "bound; poor fit; the interval reaches beyond the tolerance",
+        ),
+        (Estimate(1.2, 0.9, 1.5), False, "bound"),
+    ],
+)
+def test_a_tolerance_goes_by_the_estimate_and_tells_of_wide_intervals(
+    found, holds, note
+):
+    verdict = judge_near(
+        "c", "1 ± 0.05", lambda: found, value=1, tolerance=0.05, note="bound"
+    )
+    assert (verdict.holds, verdict.note) == (holds, note)
+    assert verdict.interval == found[1:3]
+
+
+def test_a_count_has_no_interval():
+    count = Estimate(2.0, np.nan, np.nan)
+    assert judge("c", "0", lambda: count, lambda e: e.value == 0).interval is None
+
+
+def test_values_that_do_not_rise_are_refused_by_name():
+    require_rising(a=(1, 2), b=[0.5])
+    for wrong in ((), (0.0, 1.0), (2, 1), (1, 1)):
+        with pytest.raises(ValueError, match="^b must be positive numbers in rising"):
+            require_rising(a=(1, 2), b=wrong)
 
 
 def test_a_study_is_loaded_by_name_or_file(tmp_path):
@@ -173,6 +232,13 @@ def test_a_study_is_loaded_by_name_or_file(tmp_path):
 def test_an_unknown_study_is_refused(what, message):
     with pytest.raises(ConfigError, match=message):
         load_study(what)
+
+
+def test_a_kind_that_is_no_word_is_one_line(tmp_path):
+    path = tmp_path / "wrong.toml"
+    path.write_text("kind = [1]\n")
+    with pytest.raises(ConfigError, match="kind must be"):
+        load_study(path, is_quick=True)
 
 
 def test_a_wrong_field_is_refused_by_its_path():

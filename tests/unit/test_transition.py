@@ -1,5 +1,6 @@
 """The study of the transition: its experiments, and its analysis of known curves."""
 
+import dataclasses
 import itertools
 import math
 from pathlib import Path
@@ -12,10 +13,11 @@ import mfsim
 from mfsim.component import build, describe
 from mfsim.findings import read_record
 from mfsim.studies import AbstractStudy, load_study, run_study, study_name
-from mfsim.studies.statistics import TooFew
+from mfsim.studies.statistics import Estimate, TooFew
 from mfsim.studies.transition import Transition
-from mfsim.studies.transition.measures import bars, lazy_exponent
-from mfsim.studies.transition.orders import participation_ratio
+from mfsim.studies.transition.measures import bars, lazy_exponent, read_off
+from mfsim.studies.transition.orders import Part, measure, participation_ratio
+from mfsim.studies.transition.verdicts import verdicts
 
 CONFIG = Path(mfsim.__file__).parents[1] / "configs/studies/transition.toml"
 WIDTHS = (256, 1024, 4096)
@@ -278,6 +280,14 @@ def test_collapse_finds_the_power(findings):
     # Linear interpolation between points leaves a hundredth.
     assert verdict.measured == pytest.approx(0.25, abs=0.01)
     assert not verdict.holds
+
+
+def test_a_collapse_that_cannot_tell_none_from_the_root_does_not_hold():
+    part = Part("sphere_teacher", "SphereTeacher", "", measure(synthetic()))
+    wide = dict.fromkeys(("kernel_drift_relative", "ntk_gap"), Estimate(0.1, -0.3, 0.6))
+    results = dataclasses.replace(read_off(part, 0.5), powers=wide)
+    judged = [v for v in verdicts(results) if "over α/m^ν are one" in v.claim]
+    assert [v.holds for v in judged] == [False, False]
 
 
 def test_values_that_do_not_agree_do_not_hold():

@@ -11,10 +11,10 @@ from mfsim.studies.lazy_theorem.measured import (
     Plateaus,
     Quantity,
     Values,
-    geometric_mean,
 )
 from mfsim.studies.lazy_theorem.rates import rates
 from mfsim.studies.lazy_theorem.verdicts import free_displacement
+from mfsim.studies.statistics import geometric_mean
 
 SCALE = "scale α (1)"
 BARS = "Bars are 95 % intervals of the geometric mean over seeds."

@@ -10,7 +10,8 @@ import xarray
 from jaxtyping import Float
 
 from mfsim.flows import ParticleFlow
-from mfsim.studies.statistics import Estimate, TooFew, bootstrap_mean, log_log_slope
+from mfsim.studies.base import last
+from mfsim.studies.statistics import Estimate, joined, log_log_slope
 from mfsim.theory import (
     ALPHA_EXPONENTS,
     AlphaExponent,
@@ -163,9 +164,7 @@ class Part:
 
     def final(self, series: str) -> Values:
         """The last row of each run."""
-        rows = self.runs.step.notnull().sum("save")
-        found = self.runs[series].isel(save=(rows - 1).clip(min=0))
-        return found.transpose("alpha", "seed").values
+        return last(self.runs, series).transpose("alpha", "seed").values
 
     def power(self, values: Values) -> Estimate:
         """The power of alpha over all that is fitted.
@@ -182,16 +181,17 @@ class Part:
             TooFew: If fewer than three points are left.
         """
         keep = self.fitted()
-        low = keep & ~(_means(values) >= ABOVE * self.floor)
+        low = keep & ~(means(values) >= ABOVE * self.floor)
         found = log_log_slope(self.alphas[keep & ~low], values[keep & ~low])
         if not low.any():
             return found
         listed = ", ".join(f"{alpha:g}" for alpha in self.alphas[low])
         left = f"left out as below {ABOVE:g} of the floor λn/2m: α = {listed}"
-        return found._replace(warning="; ".join(filter(None, (found.warning, left))))
+        return found._replace(warning=joined(found.warning, left))
 
 
-def _means(values: Values) -> Float[np.ndarray, " alphas"]:
+def means(values: Values) -> Float[np.ndarray, " alphas"]:
+    """Over the seeds that are there; NaN where none is."""
     present = np.isfinite(values)
     total = np.where(present, values, 0.0).sum(axis=1)
     return total / np.where(present.any(axis=1), present.sum(axis=1), np.nan)
@@ -245,21 +245,3 @@ def leading_terms(part: Part) -> Values:
             risk_plateau(data.y_train, kernel, alpha=1.0, temperature=temperature)
         )
     return np.outer(part.alphas**-4, terms)
-
-
-def geometric_mean(values: Float[np.ndarray, " seeds"]) -> Estimate:
-    """Over seeds; without an interval, NaN, where they are too few."""
-    logs = np.log(np.where(values > 0, values, np.nan))
-    try:
-        found = bootstrap_mean(logs)
-    except TooFew:
-        some = logs[np.isfinite(logs)]
-        mean = some.mean() if some.size else np.nan
-        return Estimate(float(np.exp(mean)), np.nan, np.nan)
-    return exponential(found)
-
-
-def exponential(logs: Estimate) -> Estimate:
-    """Of an estimate in logarithms."""
-    value, low, high = (float(np.exp(end)) for end in logs[:3])
-    return Estimate(value, low, high, logs.warning)

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mfsim.studies.lazy_theorem.measured import Part
-from mfsim.studies.statistics import Estimate, bootstrap_mean
+from mfsim.studies.statistics import Estimate, bootstrap_mean, joined, slope
 
 SHARE = 0.99
 """Of the risk that the slowest mode has to have where its rate is fitted."""
@@ -23,6 +23,7 @@ class Rate(NamedTuple):
         predicted: 4 lambda_min/n.
         measured: NaN where fewer than four saves are in the window.
         start, end: The window, in kernel time.
+        is_poor: Whether the risk does not fall on a line there.
     """
 
     lambda_min: float
@@ -30,6 +31,7 @@ class Rate(NamedTuple):
     measured: float
     start: float
     end: float
+    is_poor: bool = False
 
 
 def decay_rate(
@@ -57,8 +59,9 @@ def decay_rate(
     if window.sum() < 4:
         return Rate(eigenvalues[-1], predicted[-1], np.nan, np.nan, np.nan)
     inside = time[window]
-    fall = np.polyfit(inside, np.log(risk[window]), 1)[0]
-    return Rate(eigenvalues[-1], predicted[-1], -fall, inside[0], inside[-1])
+    fall = slope(inside, np.log(risk[window]))
+    ends = inside[0], inside[-1]
+    return Rate(eigenvalues[-1], predicted[-1], -fall.value, *ends, bool(fall.warning))
 
 
 def rates(part: Part, place: int) -> list[Rate]:
@@ -85,5 +88,9 @@ def rate_ratio(part: Part) -> Estimate:
     found = rates(part, -1)
     ratios = np.array([rate.measured / rate.predicted for rate in found])
     left = int(np.isnan(ratios).sum())
-    warning = f"{left} seeds without a window are left out" if left else ""
+    poor = sum(rate.is_poor for rate in found)
+    warning = joined(
+        f"{left} seeds without a window are left out" if left else "",
+        f"poor fit: {poor} seeds do not fall on a line" if poor else "",
+    )
     return bootstrap_mean(ratios)._replace(warning=warning)

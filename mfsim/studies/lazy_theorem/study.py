@@ -22,7 +22,7 @@ from mfsim.observables import (
     Risk,
     Wasserstein,
 )
-from mfsim.studies.base import AbstractStudy, grid
+from mfsim.studies.base import AbstractStudy, grid, require_rising
 from mfsim.studies.lazy_theorem.charts import charts
 from mfsim.studies.lazy_theorem.measured import Part, plateaus
 from mfsim.studies.lazy_theorem.tables import tables
@@ -99,12 +99,11 @@ class LazyTheorem(AbstractStudy):
     fit_from: float = real(3.0, above=0.0)
 
     def __check_init__(self):
-        for name in ("alphas", "noise_alphas", "plateau_alphas"):
-            values = getattr(self, name)
-            if not values or min(values) <= 0 or sorted(set(values)) != list(values):
-                raise ValueError(
-                    f"{name} must be positive numbers in rising order, got {values}."
-                )
+        require_rising(
+            alphas=self.alphas,
+            noise_alphas=self.noise_alphas,
+            plateau_alphas=self.plateau_alphas,
+        )
 
     def experiments(self) -> tuple[Sweep, ...]:
         seeds = range(self.seeds)

@@ -13,10 +13,9 @@ from mfsim.studies.lazy_theorem.measured import (
     Plateaus,
     Quantity,
     Values,
-    geometric_mean,
 )
 from mfsim.studies.lazy_theorem.rates import rates
-from mfsim.studies.statistics import Estimate, TooFew
+from mfsim.studies.statistics import Estimate, TooFew, geometric_mean
 from mfsim.theory import (
     Bound,
     LazySetting,

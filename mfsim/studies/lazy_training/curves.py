@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mfsim.findings import Curve, Look
-from mfsim.studies.statistics import TooFew, bootstrap_mean
+from mfsim.studies.statistics import drawn_mean, geometric_mean
 
 RESAMPLES = 400
 """Enough for bars that are drawn."""
@@ -30,19 +30,7 @@ def seed_curve(
         look: How it is drawn.
     """
     places = tuple(float(place) for place in x)
-    means = [_mean(row, is_log) for row in np.asarray(values, dtype=float)]
-    y, low, high = zip(*means, strict=True)
+    mean = geometric_mean if is_log else drawn_mean
+    means = (mean(row, num_resamples=RESAMPLES) for row in values)
+    y, low, high = zip(*(found[:3] for found in means), strict=True)
     return Curve(label, places, y, low, high, look)
-
-
-def _mean(row: Float[np.ndarray, " seeds"], is_log: bool) -> tuple[float, float, float]:
-    row = row[np.isfinite(row)]
-    samples = np.log(row) if is_log else row
-    try:
-        value, low, high, _ = bootstrap_mean(samples, num_resamples=RESAMPLES)
-    except TooFew:
-        value = float(samples.mean()) if len(samples) else np.nan
-        low = high = np.nan
-    if is_log:
-        value, low, high = np.exp([value, low, high]).tolist()
-    return value, low, high

@@ -20,7 +20,7 @@ from mfsim.networks import TwoLayer
 from mfsim.studies.base import grid, judge, last
 from mfsim.studies.lazy_training.curves import seed_curve
 from mfsim.studies.lazy_training.teacher import LOSS, UNIT, learn, mean_and_spread
-from mfsim.studies.statistics import Estimate, TooFew, bootstrap_mean
+from mfsim.studies.statistics import Estimate, TooFew, bootstrap_mean, exponential
 from mfsim.sweep import Sweep
 
 GAIN = 100.0
@@ -73,8 +73,8 @@ def report(runs: xarray.Dataset, setting: str) -> Findings:
 
 def _excess(widths: np.ndarray, end: dict[str, np.ndarray], setting: str) -> Verdict:
     def measure() -> Estimate:
-        logs = bootstrap_mean(np.log(end["kernel"][-1] / end["mean_field"][-1]))
-        return Estimate(*np.exp(logs[:3]).tolist())
+        ratios = end["kernel"][-1] / end["mean_field"][-1]
+        return exponential(bootstrap_mean(np.log(ratios)))
 
     return judge(
         "Test loss at α = √m over that at α = 1, geometric mean over trials "

@@ -21,7 +21,7 @@ from mfsim.flows import ParticleFlow
 from mfsim.integrators import NoisyGD
 from mfsim.networks import TwoLayer
 from mfsim.observables import Displacement, Risk
-from mfsim.studies.base import grid, judge, last
+from mfsim.studies.base import grid, judge_near, last
 from mfsim.studies.lazy_training.curves import seed_curve
 from mfsim.studies.statistics import (
     Estimate,
@@ -126,12 +126,13 @@ def report(runs: xarray.Dataset) -> Findings:
 
 def _verdict(gamma: float, widths: np.ndarray, rd: np.ndarray) -> Verdict:
     seeds = rd.shape[1]
-    return judge(
+    return judge_near(
         f"Input weights move like m^S_w at γ = {gamma:g} (α = m^(1 − γ), λ = 0, "
         f"n = 4, m = {widths[0]:g} … {widths[-1]:g}, {seeds} seeds)",
         f"{PUBLISHED[gamma]:g} ± {TOLERANCE:g} (published)",
         lambda: log_log_slope(widths, rd),
-        lambda found: abs(found.value - PUBLISHED[gamma]) <= TOLERANCE,
+        value=PUBLISHED[gamma],
+        tolerance=TOLERANCE,
         note=f"theory {theory(gamma):g} as m → ∞",
     )
 

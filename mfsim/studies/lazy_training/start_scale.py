@@ -16,7 +16,7 @@ from mfsim.activations import Relu
 from mfsim.experiment import Experiment
 from mfsim.findings import Chart, Curve, Findings, Panel, Table, Verdict
 from mfsim.networks import TwoLayer
-from mfsim.studies.base import grid, judge, last
+from mfsim.studies.base import grid, judge, judge_near, last
 from mfsim.studies.lazy_training.curves import seed_curve
 from mfsim.studies.lazy_training.teacher import LOSS, UNIT, learn, mean_and_spread
 from mfsim.studies.statistics import Estimate, TooFew, bootstrap_mean
@@ -91,8 +91,7 @@ def _rise(scales: np.ndarray, end: np.ndarray, setting: str) -> Verdict:
                 f"scales must be 3 or more up to {PLATEAU:g}, got {rising.sum()}"
             )
         rises = np.diff([mean_and_spread(trials)[0] for trials in end[rising]])
-        number = float(np.sum(~(rises > 0)))
-        return Estimate(number, number, number)
+        return Estimate(float(np.sum(~(rises > 0))), np.nan, np.nan)
 
     return judge(
         f"The test loss rises with τ up to τ = {PLATEAU:g}: neighbouring τ between "
@@ -100,6 +99,7 @@ def _rise(scales: np.ndarray, end: np.ndarray, setting: str) -> Verdict:
         "0",
         measure,
         lambda found: found.value == 0,
+        note="a count, which has no interval",
     )
 
 
@@ -132,12 +132,13 @@ def _plateau(scales: np.ndarray, end: np.ndarray, setting: str) -> Verdict:
             )
         return bootstrap_mean(flat[-1] / flat[0])
 
-    return judge(
+    return judge_near(
         f"The curve ends on a plateau: test loss at τ = {scales[-1]:g} over that at "
         f"the first τ ≥ {PLATEAU:g} ({setting})",
         "1 ± 1/3",
         measure,
-        lambda found: abs(found.value - 1) <= 1 / 3,
+        value=1,
+        tolerance=1 / 3,
         note="the lazier, the slower the end: what remains to be fitted after the same "
         "steps is not overfitted yet",
     )

@@ -7,7 +7,7 @@ import xarray
 
 from mfsim.component import count, static
 from mfsim.findings import Findings
-from mfsim.studies.base import AbstractStudy
+from mfsim.studies.base import AbstractStudy, require_rising
 from mfsim.studies.lazy_training import (
     growing_width,
     phase_diagram,
@@ -89,12 +89,7 @@ class LazyTraining(AbstractStudy):
     collapse_seeds: int = count(8)
 
     def __check_init__(self):
-        for name in _RISING:
-            values = getattr(self, name)
-            if not values or min(values) <= 0 or sorted(set(values)) != list(values):
-                raise ValueError(
-                    f"{name} must be positive numbers in rising order, got {values}."
-                )
+        require_rising(**{name: getattr(self, name) for name in _RISING})
         pairs = {name: getattr(self, name) for name in _EVEN}
         for name, values in (pairs | {"scale_width": (self.scale_width,)}).items():
             if any(width % 2 for width in values):

@@ -22,7 +22,7 @@ from mfsim.flows import ParticleFlow
 from mfsim.integrators import NoisyGD
 from mfsim.networks import TwoLayer
 from mfsim.observables import KL, Displacement, KernelDrift, Risk
-from mfsim.studies.base import grid, judge, last
+from mfsim.studies.base import grid, judge_near, last
 from mfsim.studies.lazy_training.curves import seed_curve
 from mfsim.studies.statistics import Estimate, collapse, local_exponents, log_log_slope
 from mfsim.sweep import Sweep
@@ -116,12 +116,13 @@ def _collapse(
     setting: str,
 ) -> Verdict:
     places = np.tile(alphas, (len(widths), 1))
-    return judge(
+    return judge_near(
         f"Curves of {SERIES[name].split(' ')[0]} at all widths are one over α/m^ν, "
         f"that is over √h·α_G ({setting})",
         "ν = 0 ± 0.05",
         lambda: collapse(places, values, widths),
-        lambda found: abs(found.value) <= 0.05,
+        value=0,
+        tolerance=0.05,
         note="in α_G, the paper's scale, ν would be −1/2",
     )
 
@@ -134,12 +135,13 @@ def _exponent(widths: np.ndarray, alphas: np.ndarray, drift: np.ndarray) -> Verd
     def measure() -> Estimate:
         return log_log_slope(alphas[below], drift[-1][below])
 
-    return judge(
+    return judge_near(
         "The relative drift of the kernel goes like α^s below the crossover (λ = 0, "
         f"n = 50, m = {widths[-1]:g}, α < {BELOW:g}, {drift.shape[-1]} seeds)",
         f"{EXPONENT:g} ± 0.1 (−2/(1 + 1/L), L = 1)",
         measure,
-        lambda found: abs(found.value - EXPONENT) <= 0.1,
+        value=EXPONENT,
+        tolerance=0.1,
         note=f"at the largest α it is {lazy:.2f}: pairs of neurons cancel the first "
         "order, so that it tends to −2 and not, as without them, to −1",
     )

@@ -21,7 +21,7 @@ from mfsim.integrators import (
 )
 from mfsim.networks import TwoLayer
 from mfsim.observables import KL, AbstractObservable, OutputMoments, Risk
-from mfsim.studies.base import AbstractStudy, grid
+from mfsim.studies.base import AbstractStudy, grid, require_rising
 from mfsim.studies.particles_to_density.compared import Compared
 from mfsim.studies.particles_to_density.results import charts, tables, verdicts
 from mfsim.sweep import Sweep
@@ -90,10 +90,7 @@ class ParticlesToDensity(AbstractStudy):
     cloud_width: int = count(4096, at_least=16)
 
     def __check_init__(self):
-        if not self.widths or sorted(set(self.widths)) != list(self.widths):
-            raise ValueError(
-                f"widths must be numbers in rising order, got {self.widths}."
-            )
+        require_rising(widths=self.widths)
         if not self.steps or sorted(set(self.steps))[::-1] != list(self.steps):
             raise ValueError(
                 f"steps must be numbers in falling order, got {self.steps}."

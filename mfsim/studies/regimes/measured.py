@@ -9,7 +9,13 @@ import numpy as np
 import xarray
 from jaxtyping import Float
 
-from mfsim.studies.statistics import Estimate, TooFew, bootstrap_mean, level_crossing
+from mfsim.studies.statistics import (
+    Estimate,
+    TooFew,
+    geometric_mean,
+    joined,
+    level_crossing,
+)
 
 TEMPERATURE = "relative_temperature"
 
@@ -78,7 +84,7 @@ class Measured:
     @functools.cached_property
     def _means(self) -> dict[tuple[float, float | None], list[Estimate]]:
         return {
-            place: [_geometric_mean(row) for row in self.curve(*place)]
+            place: [geometric_mean(row) for row in self.curve(*place)]
             for place in self._places()
         }
 
@@ -128,24 +134,5 @@ def ratio(a: Estimate, b: Estimate) -> Estimate:
     up_b, down_b = np.log(b.high / b.value), np.log(b.value / b.low)
     value = a.value / b.value
     low, high = -np.hypot(down, up_b), np.hypot(up, down_b)
-    warning = "; ".join(filter(None, (a.warning, b.warning)))
-    return Estimate(
-        value, value * float(np.exp(low)), value * float(np.exp(high)), warning
-    )
-
-
-def exponential(estimate: Estimate) -> Estimate:
-    """Of an estimate in logarithms."""
-    value, low, high = (float(np.exp(end)) for end in estimate[:3])
-    return Estimate(value, low, high, estimate.warning)
-
-
-def _geometric_mean(errors: Float[np.ndarray, " seeds"]) -> Estimate:
-    """Without an interval where draws are too few."""
-    logs = np.log(errors)
-    try:
-        return exponential(bootstrap_mean(logs))
-    except TooFew:
-        some = logs[np.isfinite(logs)]
-        value = float(np.exp(some.mean())) if some.size else np.nan
-        return Estimate(value, np.nan, np.nan)
+    low, high = (value * float(np.exp(end)) for end in (low, high))
+    return Estimate(value, low, high, joined(a.warning, b.warning))

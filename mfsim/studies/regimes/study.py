@@ -17,7 +17,7 @@ from mfsim.flows import ParticleFlow
 from mfsim.integrators import ExponentialLangevin
 from mfsim.networks import TwoLayer
 from mfsim.observables import Risk
-from mfsim.studies.base import AbstractStudy, grid, last
+from mfsim.studies.base import AbstractStudy, grid, last, require_rising
 from mfsim.studies.regimes.budgets import (
     Budget,
     kernel_risk,
@@ -97,12 +97,11 @@ class Regimes(AbstractStudy):
     num_samples: int = count(65536, at_least=64)
 
     def __check_init__(self):
-        for name in ("shifts", "sizes", "relative_temperatures"):
-            values = getattr(self, name)
-            if not values or min(values) <= 0 or sorted(set(values)) != list(values):
-                raise ValueError(
-                    f"{name} must be positive numbers in rising order, got {values}."
-                )
+        require_rising(
+            shifts=self.shifts,
+            sizes=self.sizes,
+            relative_temperatures=self.relative_temperatures,
+        )
         least = math.sqrt(2 * self.kl)
         if self.shifts[0] <= least:
             raise ValueError(

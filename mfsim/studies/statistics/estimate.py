@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import numpy as np
+
 
 class TooFew(ValueError):
     """Points or seeds are too few to say anything."""
@@ -21,6 +23,12 @@ class Estimate(NamedTuple):
     low: float
     high: float
     warning: str = ""
+
+
+def exponential(logs: Estimate) -> Estimate:
+    """The estimate of what this is the logarithm of."""
+    value, low, high = (float(np.exp(end)) for end in logs[:3])
+    return Estimate(value, low, high, logs.warning)
 
 
 def joined(*warnings: str) -> str:

@@ -56,14 +56,24 @@ def log_log_slope(
     """
     u, v, warning = logs(x, y)
     fit = _fit(u, v, min_points, num_resamples)
-    bend = 6 * np.sqrt(5) * fit.residual / np.ptp(u)
-    poor = ""
-    if bend > BEND:
-        poor = (
-            f"poor fit: residual {fit.residual:.2g} in log y; if it is a bend, local "
-            f"exponents at its ends are {bend:.2g} off"
-        )
+    poor = poor_fit(fit.residual, float(np.ptp(u)))
     return fit.estimate._replace(warning=joined(poor, warning))
+
+
+def poor_fit(residual: float, extent: float) -> str:
+    """What to warn of a fit on logarithmic axes; empty if it is good.
+
+    Args:
+        residual: Root mean square residual in log y.
+        extent: Range of log x.
+    """
+    bend = 6 * np.sqrt(5) * residual / extent
+    if bend <= BEND:
+        return ""
+    return (
+        f"poor fit: residual {residual:.2g} in log y; if it is a bend, local "
+        f"exponents at its ends are {bend:.2g} off"
+    )
 
 
 def slope(

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from mfsim.findings import Chart, Curve, Map, Mark, Panel
-from mfsim.studies.statistics import Estimate
+from mfsim.studies.statistics import Estimate, local_exponents
 from mfsim.studies.transition.measures import Results, bars, crossovers
 from mfsim.studies.transition.orders import (
     COUPLED,
@@ -136,10 +136,7 @@ def _exponent_panel(results: Results, order: Order) -> Panel:
         alpha, values = results.part.curve(order.name, m)
         if len(alpha) < 2:
             continue
-        v = np.log(np.where(values > 0, values, np.nan))
-        steps = np.diff(np.log(alpha))
-        exponents = np.diff(v, axis=0) / steps[:, None]
-        middles = np.sqrt(alpha[1:] * alpha[:-1])
+        middles, exponents = local_exponents(alpha, values)
         curves.append(_curve(f"m = {m}", middles, exponents, is_positive=False))
     label = f"exponent of the {order.short} (1)"
     return Panel(SCALE, label, (*curves, lazy), y_scale="linear")

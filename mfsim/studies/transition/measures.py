@@ -14,7 +14,9 @@ from mfsim.studies.statistics import (
     bootstrap_mean,
     collapse,
     half_exponent,
+    joined,
     level_crossing,
+    poor_fit,
 )
 from mfsim.studies.transition.orders import (
     DRIFT,
@@ -79,10 +81,12 @@ def lazy_exponent(alpha: Alphas, values: Values) -> Estimate:
     moved = float(np.nanmean(plain)) - found.value
     low = min(found.low, found.value - abs(moved))
     high = max(found.high, found.value + abs(moved))
-    poor = ""
+    moves = ""
     if abs(moved) > POOR * abs(found.value):
-        poor = f"poor fit: without the correction it is {found.value + moved:.3g}"
-    return Estimate(found.value, low, high, poor)
+        moves = f"poor fit: without the correction it is {found.value + moved:.3g}"
+    missed = np.nanmean(v - design @ np.linalg.pinv(design) @ v, axis=1)
+    poor = poor_fit(float(np.sqrt(np.mean(missed**2))), float(np.ptp(design[:, 1])))
+    return Estimate(found.value, low, high, joined(moves, poor))
 
 
 class Crossover(NamedTuple):

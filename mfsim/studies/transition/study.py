@@ -46,7 +46,7 @@ OBSERVABLES: tuple[AbstractObservable, ...] = (
     KL(max_points=1, num_samples=64, max_particles=8, neighbours=1),
     Wasserstein(max_pairs=4, directions=1, blocks=False),
 )
-SAVES = 8
+SAVES = 6
 
 
 class Transition(AbstractStudy):

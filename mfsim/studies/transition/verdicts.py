@@ -29,10 +29,6 @@ def verdicts(results: Results) -> tuple[Verdict, ...]:
     )
 
 
-def _contains(value: float):
-    return lambda found: found.low <= value <= found.high
-
-
 def _setting(results: Results, width: int | None = None) -> str:
     part = results.part
     size = (
@@ -61,9 +57,10 @@ def _power(results: Results, order: Order) -> Verdict:
     return judge(
         f"Curves of the {order.label} over α/m^ν are one: α_c ∝ m^ν "
         f"({_setting(results)})",
-        "ν = 0 (the particles' limit has no m; √h·α_G of Geiger et al. 2020 is α)",
+        "ν = 0 and not ½ (the particles' limit has no m; √h·α_G of Geiger et al. 2020 "
+        "is α)",
         lambda: settle(results.powers[order.name]),
-        _contains(0.0),
+        lambda found: found.low <= 0 <= found.high < 0.5,
     )
 
 
@@ -73,7 +70,7 @@ def _exponent(results: Results, order: Order, width: int) -> Verdict:
         f"({_setting(results, width)})",
         f"{order.exponent:g}",
         lambda: settle(results.exponents[order.name, width]),
-        _contains(order.exponent),
+        lambda found: found.low <= order.exponent <= found.high,
         f"theorem's bound: {order.bound}",
     )
 
