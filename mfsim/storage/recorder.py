@@ -53,6 +53,8 @@ class Recorder:
         self._lock = RunLock(path)
         self._file = SafeFile(path)
         self._last_step = self._last_snapshot = -1
+        self._series: dict[str, Series] = {}
+        self._rows: Rows
         self._warnings: list[str] = []
         self._has_warned = False
 
