@@ -45,6 +45,11 @@ class Verdict:
     holds: bool | None = None
     note: str = ""
 
+    @property
+    def word(self) -> str:
+        """What it says, in words."""
+        return {True: "holds", False: "does not hold", None: "cannot say"}[self.holds]
+
 
 @dataclass(frozen=True)
 class Table:

@@ -74,12 +74,9 @@ def describe_record(record: findings.StudyRecord) -> str:
     version = ", quick version" if record.is_quick else ""
     lines = [f"{record.name}{version}: {record.question}", f"runs: {states}"]
     for verdict in record.findings.verdicts:
-        lines += [f"{_WORDS[verdict.holds]:14} {verdict.claim}"]
+        lines += [f"{verdict.word:14} {verdict.claim}"]
         lines += [f"{'':14} predicted {verdict.predicted}; {_measured(verdict)}"]
     return "\n".join([*lines, *(f"note: {note}" for note in record.findings.notes)])
-
-
-_WORDS = {True: "holds", False: "does not hold", None: "cannot say"}
 
 
 def _measured(verdict: findings.Verdict) -> str:

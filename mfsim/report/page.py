@@ -12,7 +12,6 @@ from typing import Any
 import jinja2
 from scipy import stats
 
-from mfsim.findings import Verdict
 from mfsim.report.numbers import interval, shown
 from mfsim.report.sections import ComparisonSection, StudySection
 
@@ -46,17 +45,12 @@ def render(
         studies=studies,
         comparison=comparison,
         skipped=skipped,
-        counts=Counter(word(verdict) for verdict in verdicts),
+        counts=Counter(verdict.word for verdict in verdicts),
         css=_packaged("report.css"),
         scripts=[_packaged(name) for name in SCRIPTS],
         plotly=_plotly(),
         data=embedded(data),
     )
-
-
-def word(verdict: Verdict) -> str:
-    """What a verdict says."""
-    return {True: "holds", False: "does not hold", None: "cannot say"}[verdict.holds]
 
 
 def embedded(data: Any) -> str:
@@ -73,7 +67,7 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"shown": shown, "interval": interval, "word": word}
+    environment.filters |= {"shown": shown, "interval": interval}
     return environment.get_template("report.html.j2")
 
 

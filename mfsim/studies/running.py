@@ -16,7 +16,7 @@ import tomli_w
 from mfsim.component import describe
 from mfsim.ensemble import Outcome, pick_devices, run_tasks
 from mfsim.ensemble.member import Task
-from mfsim.errors import ConfigError
+from mfsim.errors import ConfigError, MfsimError
 from mfsim.findings import Findings, StudyRecord, write_record
 from mfsim.progress import Progress
 from mfsim.storage import Trajectory, join_sweep, open_trajectory
@@ -52,6 +52,7 @@ def run_study(
 
     Raises:
         ConfigError: If an experiment cannot be run.
+        MfsimError: If no run of a sweep completes.
     """
     began, folder = time.monotonic(), Path(folder)
     parts = {sweep.name: _tasks(sweep, folder / RUNS) for sweep in _sweeps(study)}
@@ -112,7 +113,7 @@ def _analyse(
         if not whole:
             paths = {task.path for task in tasks}
             why = next(o.message for o in outcomes if o.task.path in paths)
-            raise ConfigError(
+            raise MfsimError(
                 f"{name} must have a run that completes, got none of "
                 f"{len(tasks)}: {why}"
             )

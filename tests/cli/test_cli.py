@@ -335,7 +335,7 @@ def test_auto_step_of_a_kernel_that_vanishes_is_refused(
 
 
 BAD_FILES = [
-    (b"", "must have [flow]"),
+    (b"", "must be a configuration, got an empty file"),
     (b"\xff\xfe\x00", "must be UTF-8"),
     (b"[flow", "must be valid TOML"),
     (None, "must be a readable TOML file"),

@@ -51,7 +51,6 @@ def test_bad_words_are_one_line(tmp_path):
             ("study", "nothing"),
             "study must be one of ['lazy_theorem',",
         ),
-        (("study", "regimes", "--set", "kl=x"), "study.kl must be a number, got 'x'."),
         (("report", "nothing"), "paths must lead to a finished run or study"),
     ):
         code, out, err = call(tmp_path, *words)

@@ -11,7 +11,7 @@ import pytest
 import mfsim
 from mfsim.component import build, describe, kinds, static
 from mfsim.datasets import SphereTeacher
-from mfsim.errors import ConfigError
+from mfsim.errors import ConfigError, MfsimError
 from mfsim.findings import Findings, Table, read_record
 from mfsim.studies import AbstractStudy, load_study, run_study, study_name
 from mfsim.studies.base import grid, judge, judge_near, last, require_rising
@@ -133,7 +133,7 @@ def test_runs_that_do_not_complete_are_left_out_and_told(tmp_path):
 
 
 def test_a_study_of_which_nothing_completes_is_an_error(tmp_path):
-    with pytest.raises(ConfigError, match="ends must have a run that completes"):
+    with pytest.raises(MfsimError, match="ends must have a run that completes"):
         run_study(SmallestStudy(step=1e6), tmp_path)
 
 
