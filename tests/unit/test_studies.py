@@ -156,7 +156,7 @@ def test_the_reason_is_that_of_the_sweep_of_which_nothing_completes(tmp_path):
         def analyse(self, runs):
             return Findings()
 
-    with pytest.raises(ConfigError, match=r"^bad must have .* none of 1: .*step"):
+    with pytest.raises(MfsimError, match=r"^bad must have .* none of 1: .*step"):
         run_study(OneOfTwo(), tmp_path)
 
 
