@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from mfsim.experiment import Experiment as Experiment
     from mfsim.experiment import Schedule as Schedule
     from mfsim.flows import DensityFlow as DensityFlow
+    from mfsim.flows import LinearisedFlow as LinearisedFlow
     from mfsim.flows import ParticleFlow as ParticleFlow
+    from mfsim.flows import WeightFlow as WeightFlow
     from mfsim.integrators import DiffraxSolver as DiffraxSolver
     from mfsim.integrators import ExponentialLangevin as ExponentialLangevin
     from mfsim.integrators import FiniteVolume as FiniteVolume
@@ -54,7 +56,7 @@ _HOMES = {
     "mfsim.ensemble": ("run",),
     "mfsim.errors": ("ConfigError", "Diverged", "FormatError", "MfsimError"),
     "mfsim.experiment": ("Experiment", "Schedule"),
-    "mfsim.flows": ("DensityFlow", "ParticleFlow"),
+    "mfsim.flows": ("DensityFlow", "LinearisedFlow", "ParticleFlow", "WeightFlow"),
     "mfsim.integrators": (
         "DiffraxSolver",
         "ExponentialLangevin",

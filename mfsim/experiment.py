@@ -132,11 +132,17 @@ class Experiment(Component):
     dtype: Literal["float32", "float64"] = static("float32")
 
     def __check_init__(self):
-        if not isinstance(self.flow, self.integrator.flows):
-            taken = [flow.__name__ for flow in self.integrator.flows]
+        integrator = f"integrator {type(self.integrator).__name__}"
+        self._check_taken(integrator, self.integrator.flows)
+        for i, each in enumerate(self.observables):
+            self._check_taken(f"observables[{i}] {type(each).__name__}", each.flows)
+
+    def _check_taken(self, what: str, flows: tuple[type[AbstractFlow], ...]) -> None:
+        if not isinstance(self.flow, flows):
+            taken = " or ".join(flow.__name__ for flow in flows)
             raise ValueError(
-                f"integrator {type(self.integrator).__name__} must be given a flow of "
-                f"kind {' or '.join(taken)}, got {type(self.flow).__name__}."
+                f"{what} must be given a flow of kind {taken}, got "
+                f"{type(self.flow).__name__}."
             )
 
     def key(self, name: str) -> Key[Array, ""]:

@@ -28,10 +28,13 @@ class State(NamedTuple):
         params: The parameters of a network, or the masses of a grid's cells.
         shadow: The free population that began with `params` and meets the same noise
             without the force, so that its law is the prior for ever; or None.
+        origin: The parameters about which the outputs are linear, which stand still;
+            None where they are the network's own.
     """
 
     params: Any
     shadow: Any = None
+    origin: Any = None
 
 
 class Rates(NamedTuple):
@@ -101,6 +104,10 @@ class AbstractFlow(Component):
     def mean_potential(self, state: State) -> Float[Array, ""]:
         """Mean over the law of the prior's quadratic potential V_0."""
 
+    def complain(self) -> list[str]:
+        """What is questionable about it, though it runs."""
+        return []
+
     @abstractmethod
     def predict(self, state: State, x: Float[Array, "n d"]) -> Float[Array, " n"]:
         """The outputs f(x) at a state, in blocks of samples."""
@@ -129,7 +136,12 @@ class AbstractFlow(Component):
 
 
 class AbstractLangevinFlow(AbstractFlow):
-    """dparams = velocity dt + sqrt(2 temperature) dB on the blocks that move."""
+    """dparams = (b - D params/std^2) dt + sqrt(2 D) dB on the blocks that move.
+
+    b is the force, D the diffusion coefficient and std the prior's spread.
+    """
+
+    shadow: eqx.AbstractVar[bool]
 
     @abstractmethod
     def force(self, state: State, batch: Batch) -> PyTree:
@@ -138,6 +150,19 @@ class AbstractLangevinFlow(AbstractFlow):
     @abstractmethod
     def force_and_rates(self, state: State, batch: Batch) -> tuple[PyTree, Rates]:
         """The force, and what the same pass over the batch tells besides."""
+
+    @abstractmethod
+    def twin_force(self, origin: PyTree, params: PyTree, batch: Batch) -> PyTree:
+        """The force on parameters of which the outputs are linear about `origin`."""
+
+    @property
+    @abstractmethod
+    def diffusion(self) -> Any:
+        """The diffusion coefficient D, which is also the decay's."""
+
+    @abstractmethod
+    def mean_square(self, moved: PyTree) -> Float[Array, ""]:
+        """Mean over the neurons of |theta|^2 of parameters, or of their changes."""
 
     @abstractmethod
     def generate(
@@ -150,14 +175,20 @@ class AbstractLangevinFlow(AbstractFlow):
             activation has no h''.
         """
 
-    @abstractmethod
     def velocity(self, state: State, batch: Batch) -> PyTree:
         """The force and the decay towards the prior; `None` where frozen."""
+        mask = self.network.trainable_mask(state.params)
+        moving, std = (eqx.filter(t, mask) for t in (state.params, self.prior_std()))
+
+        def decayed(theta: Array, force: Array, std: Any) -> Array:
+            return force - self.diffusion / std**2 * theta
+
+        return jax.tree.map(decayed, moving, self.force(state, batch), std)
 
     @property
-    @abstractmethod
     def noise_scale(self) -> Any:
-        """The diffusion coefficient sqrt(2 temperature), per sqrt(time)."""
+        """The strength sqrt(2 D) of the noise, per sqrt(time)."""
+        return jnp.sqrt(2 * self.diffusion)
 
 
 def turn(tree: PyTree) -> PyTree:
@@ -168,8 +199,35 @@ def turn(tree: PyTree) -> PyTree:
     return jax.tree.map(jnp.transpose, tree)
 
 
+class Linearised(eqx.Module):
+    """f(W_0) + <grad f(W_0), W - W_0>, a network that is linear in its parameters W.
+
+    Attributes:
+        network: The network f.
+        origin: The parameters W_0.
+    """
+
+    network: AbstractNetwork
+    origin: PyTree
+
+    def __call__(self, params: PyTree, x: Float[Array, "n d"]) -> Float[Array, " n"]:
+        """The outputs at parameters W: one forward pass carries value and tangent."""
+        moved = jax.tree.map(jnp.subtract, params, self.origin)
+        value, change = jax.jvp(
+            lambda params: self.network(params, x), (self.origin,), (moved,)
+        )
+        return value + change
+
+    def trainable_mask(self, params: PyTree) -> PyTree:
+        """That of the network."""
+        return self.network.trainable_mask(params)
+
+
+Model = AbstractNetwork | Linearised
+
+
 def risk_gradient(
-    network: AbstractNetwork,
+    network: Model,
     loss: Callable[[Array, Array], Array],
     params: PyTree,
     batch: Batch,
@@ -181,7 +239,7 @@ def risk_gradient(
     Samples come in blocks: a block's activations are used while still in cache.
 
     Args:
-        network: The network.
+        network: The network, or its linearisation.
         loss: Takes outputs and labels.
         params: Where the gradient is taken.
         batch: Inputs and labels.
@@ -209,7 +267,7 @@ def risk_gradient(
 
 
 def kernel_product(
-    network: AbstractNetwork, params: PyTree, x: Array, v: Array, block: int
+    network: Model, params: PyTree, x: Array, v: Array, block: int
 ) -> Array:
     """J J^T v for the Jacobian J of the outputs, one block of samples at a time."""
     moving, frozen = eqx.partition(params, network.trainable_mask(params))

@@ -13,6 +13,8 @@ from mfsim.datasets import AbstractDataset, Data
 from mfsim.flows.base import (
     AbstractLangevinFlow,
     Batch,
+    Linearised,
+    Model,
     Rates,
     State,
     kernel_product,
@@ -93,8 +95,20 @@ class ParticleFlow(AbstractLangevinFlow):
         by_neuron, by_sample = fold_blocks(of_block, (x, weights), block)
         return by_sample, by_neuron
 
+    def twin_force(self, origin: Neurons, params: Neurons, batch: Batch) -> Neurons:
+        model = Linearised(self.network, origin)
+        return self._force(State(params), batch, model=model)[0]
+
+    def mean_square(self, moved: Neurons) -> Float[Array, ""]:
+        squares = (jnp.square(block).sum(dtype=float) for block in moved)
+        return sum(squares) / self.network.width  # type: ignore[return-value]
+
     def _force(
-        self, state: State, batch: Batch, watch: Any = None
+        self,
+        state: State,
+        batch: Batch,
+        watch: Any = None,
+        model: Model | None = None,
     ) -> tuple[Neurons, Any]:
         samples = batch[1].shape[0]
         block = self._samples_per_block(samples, state.params.u.dtype)
@@ -105,23 +119,13 @@ class ParticleFlow(AbstractLangevinFlow):
             return rate * self.loss(f, y)
 
         watched = () if watch is None else (watch,)
-        return risk_gradient(self.network, loss, state.params, batch, block, *watched)
-
-    def velocity(self, state: State, batch: Batch) -> Neurons:
-        def decayed(force: Array | None, theta: Array, std: Any) -> Array | None:
-            if force is None:
-                return None
-            return force - self.temperature / std**2 * theta
-
-        blocks = zip(
-            self.force(state, batch), state.params, self.prior_std(), strict=True
+        return risk_gradient(
+            model or self.network, loss, state.params, batch, block, *watched
         )
-        w, u = (decayed(*block) for block in blocks)
-        return Neurons(w, u)  # type: ignore[arg-type]
 
     @property
-    def noise_scale(self) -> Float[Array, ""]:
-        return jnp.sqrt(2 * self.temperature)
+    def diffusion(self) -> Any:
+        return self.temperature
 
     @property
     def kernel_rate(self) -> Any:

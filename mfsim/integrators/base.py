@@ -1,6 +1,7 @@
 """What an integrator is, and the loop that every fixed-step integrator runs."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
@@ -12,7 +13,7 @@ from mfsim.accounts import AbstractAccount, Step
 from mfsim.blocks import map_members
 from mfsim.component import Component
 from mfsim.datasets import Data
-from mfsim.flows import AbstractFlow, ParticleFlow, State
+from mfsim.flows import AbstractFlow, LinearisedFlow, ParticleFlow, WeightFlow
 from mfsim.flows.base import Batch, turn
 from mfsim.integrators.noise import normal
 
@@ -31,6 +32,10 @@ class Carry(NamedTuple):
     step: Int[Array, ""]
     memory: PyTree = ()
     ledger: tuple[PyTree, ...] = ()
+
+
+LANGEVIN_FLOWS = ParticleFlow, WeightFlow, LinearisedFlow
+"""Flows of parameters, by a force and by noise."""
 
 
 class AbstractIntegrator(Component):
@@ -115,7 +120,7 @@ class AbstractStepper(AbstractIntegrator):
     of an epoch wait for a later one.
     """
 
-    flows: ClassVar[tuple[type[AbstractFlow], ...]] = (ParticleFlow,)
+    flows: ClassVar[tuple[type[AbstractFlow], ...]] = LANGEVIN_FLOWS
     freezes_force: ClassVar[bool] = True
     batch_size: eqx.AbstractVar[int | None]
 
@@ -153,7 +158,6 @@ class AbstractStepper(AbstractIntegrator):
         key: Key[Array, ""],
         accounts: tuple[AbstractAccount, ...] = (),
     ) -> Carry:
-        noise_key, batch_key = jax.random.split(key)
         reals, static = eqx.partition((self, flow), eqx.is_array)
 
         def move(
@@ -169,35 +173,49 @@ class AbstractStepper(AbstractIntegrator):
                 ledger = tuple(account.add(kept, now) for account, kept in both)
             else:
                 force = flow.force(state, batch)
-            params = stepper._move(flow, turned.params, turn(force), noise)
-            return State(params, _follow(flow, stepper, turned.shadow, noise)), ledger
+            params = stepper.move(flow, turned.params, turn(force), noise)
+            shadow = _follow(flow, stepper, turned.shadow, noise)
+            return turned._replace(params=params, shadow=shadow), ledger
 
-        def step(_: Any, loop: tuple[PyTree, Array, Any]) -> tuple[PyTree, Array, Any]:
-            inner, k, order = loop
-            batch, order = self._batch(data, batch_key, k, order)
-            noise = _draw(flow, inner[0].params, noise_key, k)
-            inner = map_members(move, reals, batch, k, inner, noise)
-            return inner, k + 1, order
+        # Members that share noise meet at every step; without it each goes its way.
+        take = _alone if flow.is_cold else map_members
 
-        order = self._order(data, batch_key, carry.step)
-        loop = (turn(carry.state), carry.ledger), carry.step, order
-        (turned, ledger), k, _ = jax.lax.fori_loop(0, num_steps, step, loop)
-        return carry._replace(state=turn(turned), step=k, ledger=ledger)
+        def go(
+            reals: PyTree, data: Batch, inner: PyTree, k: Array, end: Array, key: Array
+        ) -> PyTree:
+            noise_key, batch_key = jax.random.split(key)
+            stepper, flow = eqx.combine(reals, static)
+
+            def step(k: Array, loop: tuple[PyTree, Any]) -> tuple[PyTree, Any]:
+                inner, order = loop
+                batch, order = stepper._batch(data, batch_key, k, order)
+                noise = _draw(flow, inner[0].params, noise_key, k)
+                return take(move, reals, batch, k, inner, noise), order
+
+            order = stepper._order(data, batch_key, k)
+            return jax.lax.fori_loop(k, end, step, (inner, order))[0]
+
+        end = carry.step + jnp.asarray(num_steps, carry.step.dtype)
+        inner = turn(carry.state), carry.ledger
+        run = map_members if flow.is_cold else _alone
+        turned, ledger = run(go, reals, data, inner, carry.step, end, key)
+        return carry._replace(state=turn(turned), step=end, ledger=ledger)
 
     def path_weight(self, temperature: Any, std: Any) -> Any:
         """KL in nats that a step adds a neuron for |b|^2 = 1: Girsanov's rate."""
         return self.step / (4 * temperature)
 
-    def _move(
+    def move(
         self, flow: AbstractFlow, params: PyTree, force: PyTree, noise: PyTree
     ) -> PyTree:
+        """The parameters after one step; `noise` as in `update`."""
         moving, frozen, std = _partition(flow, params)
 
         step: Any = self.step
 
         def update(*args: Any) -> Array:
             theta, force, noise, std = args
-            return self.update(theta, force, noise, step, flow.temperature, std)
+            return self.update(theta, force, noise, step, flow.diffusion, std)
 
         return eqx.combine(jax.tree.map(update, moving, force, noise, std), frozen)
 
@@ -223,6 +241,10 @@ class AbstractStepper(AbstractIntegrator):
         return jax.random.permutation(jax.random.fold_in(key, epoch), samples)
 
 
+def _alone(f: Callable[..., PyTree], *args: PyTree) -> PyTree:
+    return f(*args)
+
+
 def free_change(theta: Array, noise: Any, step: Any, temperature: Any, std: Any) -> Any:
     """What an exact Ornstein-Uhlenbeck step adds: N(0, std^2) stays as it is.
 
@@ -241,7 +263,7 @@ def _follow(flow: AbstractFlow, stepper: Any, shadow: PyTree, noise: PyTree) -> 
     moving, frozen, std = _partition(flow, shadow)
 
     def update(theta: Array, noise: Array, std: Any) -> Array:
-        return theta + free_change(theta, noise, stepper.step, flow.temperature, std)
+        return theta + free_change(theta, noise, stepper.step, flow.diffusion, std)
 
     return eqx.combine(jax.tree.map(update, moving, noise, std), frozen)
 

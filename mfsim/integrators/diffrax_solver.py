@@ -20,9 +20,9 @@ from mfsim.accounts import AbstractAccount
 from mfsim.blocks import map_members
 from mfsim.component import count, real, static
 from mfsim.datasets import Data
-from mfsim.flows import AbstractFlow, ParticleFlow, State
+from mfsim.flows import AbstractFlow, State
 from mfsim.flows.base import Batch
-from mfsim.integrators.base import AbstractIntegrator, Carry
+from mfsim.integrators.base import LANGEVIN_FLOWS, AbstractIntegrator, Carry
 from mfsim.integrators.brownian_path import FINEST, BrownianPath
 
 _SOLVED = diffrax.RESULTS.successful
@@ -69,7 +69,7 @@ class DiffraxSolver(AbstractIntegrator):
         Reis, Strange 2023 (arXiv 2210.17543), eq. (6.1), for ShARK.
     """
 
-    flows: ClassVar[tuple[type[AbstractFlow], ...]] = (ParticleFlow,)
+    flows: ClassVar[tuple[type[AbstractFlow], ...]] = LANGEVIN_FLOWS
 
     step: float | Literal["auto"] = real(above=0.0)
     solver: Literal["Tsit5", "Dopri8", "ShARK", "SRA1"] | None = static(None)
@@ -187,7 +187,8 @@ class DiffraxSolver(AbstractIntegrator):
     ) -> diffrax.AbstractTerm:
         def drift(t: Any, moving: State, batch: Batch) -> State:
             state = eqx.combine(moving, frozen)
-            return State(flow.velocity(state, batch), _free(flow, moving.shadow))
+            free = _free(flow, moving.shadow)
+            return moving._replace(params=flow.velocity(state, batch), shadow=free)
 
         if flow.is_cold:
             return diffrax.ODETerm(drift)
@@ -195,7 +196,8 @@ class DiffraxSolver(AbstractIntegrator):
         flat, split = ravel_pytree(moving.params)
         path = BrownianPath(key, start, flat.size)
         scale = jnp.asarray(flow.noise_scale, flat.dtype)
-        noise = _Noise(path, scale, split, moving.shadow is not None)
+        still = jax.tree.map(lambda _: None, moving)
+        noise = _Noise(path, scale, split, still, moving.shadow is not None)
         return diffrax.MultiTerm(diffrax.ODETerm(drift), noise)
 
     def _controller(self, flow: Any, dtype: Any) -> diffrax.PIDController:
@@ -227,6 +229,7 @@ class _Noise(diffrax.AbstractTerm):
     path: BrownianPath
     scale: Array
     split: Callable[[Array], PyTree] = eqx.field(static=True)
+    still: State
     shadowed: bool = eqx.field(static=True)
 
     def vf(self, t: Any, y: Any, args: Any) -> Array:
@@ -237,15 +240,15 @@ class _Noise(diffrax.AbstractTerm):
 
     def prod(self, vf: Array, control: Array) -> State:
         noise = self.split(vf * control.astype(vf.dtype))
-        return State(noise, noise if self.shadowed else None)
+        return self.still._replace(params=noise, shadow=noise if self.shadowed else None)
 
 
 def _moving(flow: Any, state: State) -> tuple[State, State]:
     """What is integrated and what is not; without noise a shadow stands still."""
     mask = flow.network.trainable_mask(state.params)
     follows = state.shadow is not None and not flow.is_cold
-    still = jax.tree.map(lambda _: False, state.shadow)
-    return eqx.partition(state, State(mask, mask if follows else still))
+    still, fixed = (jax.tree.map(lambda _: False, t) for t in state[1:])
+    return eqx.partition(state, State(mask, mask if follows else still, fixed))
 
 
 def _free(flow: Any, shadow: PyTree) -> PyTree:
@@ -253,4 +256,4 @@ def _free(flow: Any, shadow: PyTree) -> PyTree:
     if not jax.tree.leaves(shadow):
         return shadow
     std, _ = eqx.partition(flow.prior_std(), flow.network.trainable_mask(shadow))
-    return jax.tree.map(lambda a, std: -flow.temperature / std**2 * a, shadow, std)
+    return jax.tree.map(lambda a, std: -flow.diffusion / std**2 * a, shadow, std)

@@ -74,7 +74,7 @@ def auto_step(flow: AbstractFlow, limit: float) -> float:
         std = flow.prior_std()
         moving, _ = eqx.partition(std, flow.network.trainable_mask(std))
         smallest = min(jax.tree.leaves(moving)) ** 2
-        step = min(step, _RELAXATION * smallest / flow.temperature)
+        step = min(step, _RELAXATION * smallest / flow.diffusion)
     return step
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
@@ -22,26 +23,49 @@ class DeepRelu(AbstractNetwork):
     Fields:
         width: Hidden width m.
         depth: Number of weight matrices L; 2 is one hidden layer.
-        scale_exponent: The exponent a of the output scale, in (0, 1/2]; 1/2 is the
-            kernel regime.
+        scale_exponent: The exponent a of the output scale; the theory has (0, 1/2], of
+            which 1/2 is the kernel regime.
+        active: Neurons a hidden layer that are there, m in every formula; the others
+            are zero for ever, so that networks of several widths share one program. All
+            unless given.
 
     Source: Chen, Cao, Zou, Gu 2021, sec. 3; Cao, Gu 2019, sec. 3 has a = 1/2.
     """
 
     width: int = count()
     depth: int = count(2, at_least=2)
-    scale_exponent: float = real(0.5, above=0.0, at_most=0.5)
+    scale_exponent: float = real(0.5)
+    active: float | None = real(None, at_least=1.0)
+
+    def __check_init__(self):
+        active = self.active
+        if isinstance(active, float) and not (
+            active <= self.width and active.is_integer()
+        ):
+            raise ValueError(
+                f"active must be a whole number of at most the width {self.width}, "
+                f"got {active:g}."
+            )
 
     def init(self, key: Key[Array, ""], dim: int, dtype: DTypeLike = float) -> Weights:
-        """Draw W_1, ..., W_L; the same for every scale exponent."""
-        m = self.width
-        shapes = [(m, dim), *[(m, m)] * (self.depth - 2), (1, m)]
-        variances = [2 / m] * (self.depth - 1) + [1 / m]
+        """Draw W_1, ..., W_L; the same for every scale exponent and padding."""
         keys = jax.random.split(key, self.depth)
-        return tuple(
-            variance**0.5 * jax.random.normal(key, shape, dtype)
-            for key, shape, variance in zip(keys, shapes, variances, strict=True)
+        drawn = (
+            std * jax.random.normal(key, shape, dtype)
+            for key, shape, std in zip(
+                keys, _shapes(int(self.neurons), self.depth, dim), self.prior_std()
+            )
         )
+        return tuple(map(_pad, drawn, self.shapes(dim)))
+
+    def shapes(self, dim: int) -> list[tuple[int, int]]:
+        """The shapes of W_1, ..., W_L for inputs of dimension `dim`."""
+        return _shapes(self.width, self.depth, dim)
+
+    def prior_std(self) -> tuple[Any, ...]:
+        """The standard deviations of the entries of W_1, ..., W_L at the start."""
+        hidden, last = (2 / self.neurons) ** 0.5, (1 / self.neurons) ** 0.5
+        return (hidden,) * (self.depth - 1) + (last,)
 
     def __call__(self, params: Weights, x: Float[Array, "n d"]) -> Float[Array, " n"]:
         *hidden, last = params
@@ -50,14 +74,37 @@ class DeepRelu(AbstractNetwork):
         return self.output_scale * (x @ last[0])
 
     @property
+    def neurons(self) -> Any:
+        """The m of every formula: the width, or how many of it are there."""
+        return self.width if self.active is None else self.active
+
+    @property
     def output_scale(self) -> Any:
         """The factor m^a of the output."""
-        return self.width**self.scale_exponent
+        return self.neurons**self.scale_exponent
 
     @property
     def kernel_scale(self) -> Any:
         """m^(-2a), so that the kernel tends to one limit for every a."""
-        return self.width ** (-2 * self.scale_exponent)
+        return self.neurons ** (-2 * self.scale_exponent)
+
+    def complain(self) -> list[str]:
+        """What the theory does not cover."""
+        if 0 < self.scale_exponent <= 0.5:
+            return []
+        return [
+            "flow.network.scale_exponent is outside (0, 1/2], where no theorem holds, "
+            f"got {self.scale_exponent:g}."
+        ]
 
     def trainable_mask(self, params: Weights) -> Any:
         return (True,) * len(params)
+
+
+def _shapes(width: int, depth: int, dim: int) -> list[tuple[int, int]]:
+    return [(width, dim), *[(width, width)] * (depth - 2), (1, width)]
+
+
+def _pad(drawn: Float[Array, "_ _"], shape: tuple[int, int]) -> Float[Array, "_ _"]:
+    rest = [(0, size - had) for size, had in zip(shape, drawn.shape, strict=True)]
+    return jnp.pad(drawn, rest)

@@ -54,6 +54,9 @@ class Start(NamedTuple):
 class AbstractObservable(Component):
     """A family of series that one look at a run yields."""
 
+    flows: ClassVar[tuple[type[AbstractFlow], ...]] = (AbstractFlow,)
+    """The kinds of flow that have it."""
+
     builds_on: ClassVar[tuple[type["AbstractObservable"], ...]] = ()
     """Kinds whose series it needs: those that are listed, else with their defaults."""
 

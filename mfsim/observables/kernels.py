@@ -23,7 +23,8 @@ def kernel_now(look: Look, points: int) -> Float[Array, "n n"]:
 def kernel_before(look: Look, points: int) -> Float[Array, "n n"]:
     """That of the shadow, whose law is p_0 for ever; without one, of the start."""
     shadow = look.state.shadow
-    before = look.initial if shadow is None else State(shadow)
+    free = look.state._replace(params=shadow)
+    before = look.initial if shadow is None else free
     return _kernel(look, before, points)
 
 

