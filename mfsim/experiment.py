@@ -1,5 +1,6 @@
 """Experiment and Schedule: what is run, with which seed and precision, saved when."""
 
+import functools
 import hashlib
 import json
 import math
@@ -174,26 +175,44 @@ class Experiment(Component):
         return tomli_w.dumps(describe(self))
 
     def fingerprint(self) -> str:
-        """Hash of the configuration, with input files by content and not by path."""
+        """Hash of the configuration, with input files by content and not by path.
+
+        Raises:
+            ConfigError: If an input file is missing or cannot be read.
+        """
         table = describe(self)
-        table["files"] = {str(p): hash_file(p) for p in self.flow.dataset.files()}
+        try:
+            files = self.flow.dataset.files()
+        except ConfigError as error:
+            raise ConfigError(f"flow.dataset.{error}") from error
+        table["files"] = {str(path): hash_file(path) for path in files}
         text = json.dumps(table, sort_keys=True)
         for path, content in table["files"].items():
             text = text.replace(json.dumps(path), json.dumps(content))
+        # Nor does the folder that they were looked for in count.
+        for folder in {folder for path in files for folder in path.parents}:
+            text = text.replace(json.dumps(str(folder)), '"folder"')
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file's content.
+    """SHA-256 of a file's content, computed once while its size and time stay.
 
     Raises:
         ConfigError: If it cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        stat = path.stat()
+        return _hash_once(path, stat.st_size, stat.st_mtime_ns)
     except OSError as error:
         raise ConfigError(
             f"flow.dataset.path must be a readable file, got {str(path)!r}: "
             f"{error.strerror}."
         ) from error
+
+
+# A sweep over images asks for each of its points, and their files are large.
+@functools.lru_cache(maxsize=64)
+def _hash_once(path: Path, size: int, time_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

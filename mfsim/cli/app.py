@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mfsim.cli import data
 from mfsim.cli.files import info, kinds, plot, report
 from mfsim.cli.runs import check, run
 from mfsim.cli.studies import study
@@ -41,6 +42,7 @@ def options(
 
 for command in (run, check, study, report, info, plot, kinds):
     app.command()(command)
+app.add_typer(data.app, name="data")
 
 
 def main() -> None:

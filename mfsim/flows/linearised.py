@@ -5,10 +5,11 @@ from jaxtyping import Array, Key
 
 from mfsim.component import count, real, static
 from mfsim.datasets import AbstractDataset
-from mfsim.flows.base import Linearised, State
+from mfsim.flows.base import Batch, Linearised, State
 from mfsim.flows.weights import AbstractWeightFlow, refuse_padded_noise
 from mfsim.losses import AbstractLoss, SquaredError
 from mfsim.networks import DeepRelu
+from mfsim.networks.deep_relu import Weights
 
 
 class LinearisedFlow(AbstractWeightFlow):
@@ -22,7 +23,7 @@ class LinearisedFlow(AbstractWeightFlow):
         dataset: Where the samples come from.
         loss: The loss phi.
         temperature: Strength lambda of noise and decay; 0 is plain gradient flow.
-        block_mib: Most memory in MiB for the activations of one block of samples; 32
+        block_mib: Most memory in MiB for the activations of one block of samples; 64
             unless given.
         shadow: Whether, at lambda > 0, weights without the force go along.
 
@@ -47,6 +48,9 @@ class LinearisedFlow(AbstractWeightFlow):
 
     def model(self, state: State) -> Linearised:
         return Linearised(self.network, state.origin)
+
+    def force(self, state: State, batch: Batch) -> Weights:
+        return self._force(self.model(state), state.params, batch)[0]
 
     def complain(self) -> list[str]:
         return self.network.complain()

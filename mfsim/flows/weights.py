@@ -22,12 +22,13 @@ from mfsim.flows.base import (
     State,
     kernel_product,
     risk_gradient,
+    turn,
 )
 from mfsim.losses import AbstractLoss, SquaredError
 from mfsim.networks import DeepRelu
 from mfsim.networks.deep_relu import Weights
 
-_BLOCK_MIB = 32
+_BLOCK_MIB = 64
 
 
 class AbstractWeightFlow(AbstractLangevinFlow):
@@ -63,10 +64,6 @@ class AbstractWeightFlow(AbstractLangevinFlow):
 
     def prior_std(self) -> tuple[Any, ...]:
         return self.network.prior_std()
-
-    def force(self, state: State, batch: Batch) -> Weights:
-        """Minus the gradient of the mean loss over the batch."""
-        return self._force(self.model(state), state.params, batch)[0]
 
     def force_and_rates(self, state: State, batch: Batch) -> tuple[Weights, Rates]:
         def watch(_: Weights, f: Array, x: Array, y: Array) -> tuple[Array, Array]:
@@ -171,7 +168,7 @@ class WeightFlow(AbstractWeightFlow):
         dataset: Where the samples come from.
         loss: The loss phi.
         temperature: Strength lambda of noise and decay; 0 is plain gradient flow.
-        block_mib: Most memory in MiB for the activations of one block of samples; 32
+        block_mib: Most memory in MiB for the activations of one block of samples; 64
             unless given.
         shadow: Whether, at lambda > 0, weights without the force go along: same start,
             same noise, exact Ornstein-Uhlenbeck steps.
@@ -195,6 +192,30 @@ class WeightFlow(AbstractWeightFlow):
 
     def model(self, state: State) -> DeepRelu:
         return self.network
+
+    def force(self, state: State, batch: Batch) -> Weights:
+        if batch[1].shape[0] > 1:
+            return self._force(self.network, state.params, batch)[0]
+        return self._force_of_one(state.params, batch)
+
+    def _force_of_one(self, params: Weights, batch: Batch) -> Weights:
+        """The force of one sample, so that a loop need not copy the weights.
+
+        Every layer's force depends on the last of the signals that go backwards, that
+        of W_1: then XLA sees that a loop has read all weights before it changes any.
+        """
+        x, y = batch
+        turned = turn(params)
+
+        def loss(rest: Weights, z: Array) -> Array:
+            f = self.network.after_first(turn((turned[0], *rest)), z)
+            return -self.loss(f, y).sum()
+
+        rest, back = jax.grad(loss, (0, 1))(turned[1:], x @ turned[0])
+        force = turn((x.T @ back, *rest))
+        # Zero, but not to a compiler, which has to reckon with infinities.
+        last = 0 * back[0, 0]
+        return jax.tree.map(lambda layer: layer + last, force)
 
     def complain(self) -> list[str]:
         return self.network.complain()

@@ -240,7 +240,8 @@ class _Noise(diffrax.AbstractTerm):
 
     def prod(self, vf: Array, control: Array) -> State:
         noise = self.split(vf * control.astype(vf.dtype))
-        return self.still._replace(params=noise, shadow=noise if self.shadowed else None)
+        shadow = noise if self.shadowed else None
+        return self.still._replace(params=noise, shadow=shadow)
 
 
 def _moving(flow: Any, state: State) -> tuple[State, State]:

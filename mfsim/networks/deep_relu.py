@@ -50,11 +50,10 @@ class DeepRelu(AbstractNetwork):
     def init(self, key: Key[Array, ""], dim: int, dtype: DTypeLike = float) -> Weights:
         """Draw W_1, ..., W_L; the same for every scale exponent and padding."""
         keys = jax.random.split(key, self.depth)
+        sizes = _shapes(int(self.neurons), self.depth, dim)
         drawn = (
-            std * jax.random.normal(key, shape, dtype)
-            for key, shape, std in zip(
-                keys, _shapes(int(self.neurons), self.depth, dim), self.prior_std()
-            )
+            std * jax.random.normal(key, size, dtype)
+            for key, size, std in zip(keys, sizes, self.prior_std(), strict=True)
         )
         return tuple(map(_pad, drawn, self.shapes(dim)))
 
@@ -68,10 +67,16 @@ class DeepRelu(AbstractNetwork):
         return (hidden,) * (self.depth - 1) + (last,)
 
     def __call__(self, params: Weights, x: Float[Array, "n d"]) -> Float[Array, " n"]:
-        *hidden, last = params
+        return self.after_first(params, x @ params[0].T)
+
+    def after_first(
+        self, params: Weights, z: Float[Array, "n m"]
+    ) -> Float[Array, " n"]:
+        """The outputs by what W_1 makes of the inputs."""
+        _, *hidden, last = params
         for weights in hidden:
-            x = jax.nn.relu(x @ weights.T)
-        return self.output_scale * (x @ last[0])
+            z = jax.nn.relu(z) @ weights.T
+        return self.output_scale * (jax.nn.relu(z) @ last[0])
 
     @property
     def neurons(self) -> Any:

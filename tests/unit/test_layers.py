@@ -37,6 +37,8 @@ HOMES = {
     "plotly": {"report"},
     "typer": {"cli"},
     "rich": {"cli", "progress"},
+    "pooch": {"datasets.downloads"},
+    "requests": {"datasets.downloads"},
     "sklearn": {
         "datasets.digits",
         "datasets.prepare",
