@@ -23,8 +23,30 @@ from mfsim.theory.lazy import w2_bound as w2_bound
 from mfsim.theory.lazy_setting import LazySetting as LazySetting
 from mfsim.theory.long_time import LongTimeLimit as LongTimeLimit
 from mfsim.theory.long_time import long_time_limit as long_time_limit
+from mfsim.theory.margins import ShallowMargin as ShallowMargin
+from mfsim.theory.margins import class_distance as class_distance
+from mfsim.theory.margins import shallow_margin as shallow_margin
+from mfsim.theory.ntrf import NtrfBall as NtrfBall
+from mfsim.theory.ntrf import ntrf_ball as ntrf_ball
+from mfsim.theory.ntrf import ntrf_balls as ntrf_balls
+from mfsim.theory.over_parameterisation import ErrorBound as ErrorBound
+from mfsim.theory.over_parameterisation import TrainingBound as TrainingBound
+from mfsim.theory.over_parameterisation import (
+    classifiability_error_bound as classifiability_error_bound,
+)
+from mfsim.theory.over_parameterisation import gd_error_bound as gd_error_bound
+from mfsim.theory.over_parameterisation import gd_training_bound as gd_training_bound
+from mfsim.theory.over_parameterisation import ntrf_error_bound as ntrf_error_bound
+from mfsim.theory.over_parameterisation import sgd_error_bound as sgd_error_bound
 from mfsim.theory.separability import HardMargin as HardMargin
+from mfsim.theory.separability import RandomLabelScores as RandomLabelScores
 from mfsim.theory.separability import classifiability as classifiability
 from mfsim.theory.separability import hard_margin as hard_margin
 from mfsim.theory.separability import kernel_margin as kernel_margin
 from mfsim.theory.separability import label_complexity as label_complexity
+from mfsim.theory.separability import random_label_scores as random_label_scores
+from mfsim.theory.width_table import RequiredWidth as RequiredWidth
+from mfsim.theory.width_table import distance_radius as distance_radius
+from mfsim.theory.width_table import required_widths as required_widths
+from mfsim.theory.width_table import separable_radius as separable_radius
+from mfsim.theory.width_table import shallow_radius as shallow_radius

@@ -13,6 +13,7 @@ from jaxtyping import Float, Real
 from scipy.linalg import cho_solve, solve_triangular
 from scipy.optimize import nnls
 
+from mfsim.datasets.draws import stream
 from mfsim.kernels.gram import check_vector
 from mfsim.kernels.spectrum import require_positive
 
@@ -112,6 +113,60 @@ def label_complexity(
     """
     lower, labels = _factor(kernel, labels)
     return math.sqrt(labels @ cho_solve((lower, True), labels) / len(labels))
+
+
+@dataclass(frozen=True)
+class RandomLabelScores:
+    """What a kernel makes of labels by fair coins: means and their standard errors.
+
+    Fields:
+        classifiability, classifiability_se: Of `classifiability`.
+        label_complexity, label_complexity_se: Of `label_complexity`; its square has
+            the mean tr K^-1/n.
+        labellings: Their number.
+    """
+
+    classifiability: float
+    classifiability_se: float
+    label_complexity: float
+    label_complexity_se: float
+    labellings: int
+
+
+def random_label_scores(
+    kernel: Float[np.ndarray, "n _"], *, labellings: int = 10, seed: int = 0
+) -> RandomLabelScores:
+    """The scores of random labels, beside which those of the true ones are to be read.
+
+    Args:
+        kernel: Symmetric and positive definite, one row a point.
+        labellings: Number of labellings, at least 2.
+        seed: Of the coins; the first labellings are the same for every number.
+
+    Raises:
+        ValueError: If there are fewer than two labellings or the kernel is not a
+            positive definite Gram matrix, with the points that make it singular.
+
+    Cost: that of `hard_margin` a labelling.
+    Source: Cao, Gu 2019, after Corollary 3.10.
+    """
+    if labellings < 2:
+        raise ValueError(
+            f"labellings must be at least 2, got {labellings}; one has no error."
+        )
+    coins = stream(seed, "random labellings")
+    all_labels = [coins.choice([-1.0, 1.0], len(kernel)) for _ in range(labellings)]
+    scores = np.array(
+        [
+            (classifiability(kernel, labels), label_complexity(kernel, labels))
+            for labels in all_labels
+        ]
+    )
+    means = scores.mean(0)
+    errors = scores.std(0, ddof=1) / math.sqrt(labellings)
+    columns = zip(means.tolist(), errors.tolist(), strict=True)
+    (least, least_se), (whole, whole_se) = columns
+    return RandomLabelScores(least, least_se, whole, whole_se, labellings)
 
 
 def _factor(kernel: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.svm import SVC
 
-from mfsim.theory import classifiability, hard_margin, kernel_margin, label_complexity
+from mfsim.theory import (
+    classifiability,
+    hard_margin,
+    kernel_margin,
+    label_complexity,
+    random_label_scores,
+)
 
 SAMPLES = 60
 
@@ -160,6 +166,37 @@ def test_fewer_points_are_easier_to_separate(seed):
     assert kernel_margin(kernel[:8, :8], labels[:8]) >= (
         kernel_margin(kernel, labels) * (1 - 1e-9)
     )
+
+
+def test_an_orthogonal_design_in_closed_form():
+    # Every point supports at y_i z_i = 1: gamma^-2 = sum_i 1/K_ii.
+    kernel, labels = np.diag([1.0, 4.0, 0.25]), np.array([1.0, -1.0, 1.0])
+    assert kernel_margin(kernel, labels) == pytest.approx(5.25**-0.5)
+
+
+def test_scores_of_random_labels():
+    kernel, labels = make("exponential", truth=True)
+    scores = random_label_scores(kernel, labellings=20)
+    # E y^T K^-1 y = tr K^-1 over fair coins.
+    mean = scores.label_complexity**2 + 19 * scores.label_complexity_se**2
+    expected = np.trace(np.linalg.inv(kernel)) / SAMPLES
+    error = 2 * scores.label_complexity * scores.label_complexity_se
+    assert abs(mean - expected) < 4 * error
+    # A line is easier than coins.
+    assert classifiability(kernel, labels) < (
+        scores.classifiability - 4 * scores.classifiability_se
+    )
+    assert scores == random_label_scores(kernel, labellings=20)
+    assert scores != random_label_scores(kernel, labellings=20, seed=1)
+
+
+def test_random_labels_are_all_alike_to_orthogonal_points():
+    scores = random_label_scores(4 * np.eye(10), labellings=5)
+    assert scores.classifiability == pytest.approx(0.5)
+    assert scores.label_complexity == pytest.approx(0.5)
+    assert scores.classifiability_se == pytest.approx(0, abs=1e-12)
+    with pytest.raises(ValueError, match="^labellings must be at least 2, got 1"):
+        random_label_scores(np.eye(2), labellings=1)
 
 
 NAN = np.array([[1.0, np.nan], [np.nan, 1.0]])
