@@ -245,7 +245,8 @@ class Member:
 
     def _report(self, memory: PyTree) -> None:
         """Warn of what integrator and observables complain about, and of holes."""
-        for text in self.experiment.integrator.complain(memory):
+        complaints = self.experiment.integrator.complain(memory)
+        for text in (*self.experiment.flow.complain(), *complaints):
             self._complain(text)
         for observable in self.experiment.observables:
             if text := observable.complain(self.row):
@@ -282,9 +283,10 @@ class Member:
         if self.message:
             return
         if not np.isfinite(self._stable_step):
+            advice = "a smaller step" if step else "a wider network or another seed"
             self._warn(
                 f"the tangent kernel is zero at step {step}: no neuron responds to any "
-                "training input and nothing moves any more; take a smaller step."
+                f"training input and nothing moves any more; take {advice}."
             )
         explicit = self.experiment.integrator.freezes_force
         if explicit and self.experiment.flow_step > self._stable_step:

@@ -5,6 +5,7 @@ Each runs in a process of its own, as a user runs it; long ones are shortened by
 
 import contextlib
 import csv
+import os
 import re
 import subprocess
 import sys
@@ -67,6 +68,8 @@ def kinds_for(name: str) -> set[str]:
     found = set()
     for kind, observable in kinds(AbstractObservable).items():
         with contextlib.suppress(ValueError):
+            if not isinstance(flow, observable.flows):
+                continue
             observable().declare(flow, experiment.integrator, data)
             found.add(kind)
     return found
@@ -399,3 +402,99 @@ def test_compare_regimes_needs_fewer_points_at_small_alpha(tmp_path: Path) -> No
     sweep = mfsim.open_sweep(tmp_path / "compare_regimes")
     assert sweep.sizes["seed"] == 4
     assert (sweep.status == "completed").all()
+
+
+@pytest.mark.slow
+def test_deep_relu_gd_records_all_that_can_be(tmp_path: Path) -> None:
+    path = run_config(
+        "deep_relu_gd",
+        tmp_path,
+        "flow.network.width=32",
+        "flow.dataset.num_train=40",
+        "schedule.horizon=100",
+        "schedule.saves=6",
+    )
+    run = mfsim.open(path.with_suffix(".h5"))
+    kept = {kind["kind"] for kind in run.config["observables"]}
+    # W-hat is of stochastic descent, moments are of the neurons of two layers.
+    assert kinds_for("deep_relu_gd") - kept <= {"OnlineError", "Regulariser"}
+    last = run.series.isel(step=-1)
+    assert last.train_risk < run.series.train_risk[0] / 2
+    assert last.layer_distance.shape == (5,)
+    # Depth 5 and m^(1/2): R is the largest distance times sqrt(32).
+    assert float(last.layer_radius) == pytest.approx(
+        32**0.5 * float(last.layer_distance.max())
+    )
+    assert float(last.twin_gap) > 0
+
+
+@pytest.mark.slow
+def test_deep_relu_sgd_sees_each_sample_once_and_learns(tmp_path: Path) -> None:
+    folder = run_config(
+        "deep_relu_sgd",
+        tmp_path,
+        "sweep.flow.network.width=[64, 128]",
+    )
+    last = mfsim.open_sweep(folder).isel(save=-1)
+    assert (last.step == 256).all()
+    assert (last.online_error < 0.3).all()
+    assert (last.test_error < 0.15).all()
+    # Errors are shares of 256 samples.
+    assert np.allclose(256 * last.online_error % 1, 0, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_twins_are_closer_the_wider(tmp_path: Path) -> None:
+    folder = run_config(
+        "linearised_twin",
+        tmp_path,
+        "sweep.flow.network.width=[64, 512]",
+        "schedule.horizon=20",
+    )
+    runs = mfsim.open_sweep(folder)
+    last = runs.isel(save=-1)
+    network, twin = (last.sel(kind=k) for k in ("WeightFlow", "LinearisedFlow"))
+    # The run of the twin is what TwinGap ran along, and its kernel stands still.
+    narrow, wide = np.abs(network.train_risk - twin.train_risk).values
+    assert wide < narrow / 2
+    gap = network.twin_gap.values
+    assert gap[1] < gap[0] / 4
+    assert np.allclose(twin.kernel_drift_relative, 0, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_wide_networks_come_to_zero_training_error(tmp_path: Path) -> None:
+    folder = run_config(
+        "min_width_digits",
+        tmp_path,
+        "sweep.flow.network.active=[4, 24]",
+        'sweep={"flow.network.active" = [4, 24], "seed, flow.dataset.seed" = [0, 1]}',
+    )
+    error = mfsim.open_sweep(folder).train_error.min("save")
+    assert (error.sel(active=24) == 0).all()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("MFSIM_DATA" not in os.environ, reason="needs CIFAR-10's files")
+def test_min_width_on_images(tmp_path: Path) -> None:
+    folder = run_config(
+        "min_width_cifar",
+        tmp_path,
+        'sweep={"flow.network.active" = [24], "seed" = [0, 1]}',
+    )
+    assert (mfsim.open_sweep(folder).train_error.min("save") == 0).all()
+
+
+@pytest.mark.slow
+def test_over_parameterisation_says_what_the_theorems_say(tmp_path: Path) -> None:
+    said = example("over_parameterisation", tmp_path)
+    rows = re.findall(r"^ *(\S+) +(\S+) +(\S+) +(\S+) +(yes|no)$", said, re.M)
+    radius, loss, gap, bound = np.array(rows)[:, :4].astype(float).T
+    assert len(radius) == 5
+    assert (np.diff(loss) < 0).all()
+    assert (gap < 1e-6).all()
+    # CG 3.3: four times the loss, L R/sqrt(n), sqrt(log(1/delta)/n), to three digits.
+    expected = 4 * loss + 3 * radius / 200**0.5 + (np.log(20) / 200) ** 0.5
+    np.testing.assert_allclose(bound, expected, rtol=0.01)
+    true, random = re.findall(r"classifiability (\S+)", said)
+    assert float(random) > 1.5 * float(true)

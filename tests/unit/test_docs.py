@@ -44,15 +44,15 @@ GRID = {
     "flow": SMALL["flow"] | {"kind": "DensityFlow", "temperature": 0.1, "cells": 8},
     "integrator": {"kind": "FiniteVolume", "step": 0.1},
 }
-REFUSED = {
-    "ParticleFlow": ("GridQuality", "Marginals"),
-    "DensityFlow": ("Audit", "MMD"),
+DEEP = {
+    "flow": SMALL["flow"]
+    | {"kind": "WeightFlow", "network": {"kind": "DeepRelu", "width": 4}}
 }
 OBSERVED = [
     pytest.param(table, kind, id=f"{table['flow']['kind']}-{kind}")
-    for table in (SMALL, SMALL | GRID)
-    for kind in kinds(AbstractObservable)
-    if kind not in REFUSED[table["flow"]["kind"]]
+    for table in (SMALL, SMALL | GRID, SMALL | DEEP)
+    for kind, observable in kinds(AbstractObservable).items()
+    if issubclass(KINDS[table["flow"]["kind"]], observable.flows)
 ]
 
 
