@@ -1,12 +1,18 @@
 """Text for people: what a file holds, and what kinds there are."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mfsim import findings
 from mfsim.errors import ConfigError
 from mfsim.storage import Trajectory, open_sweep, open_trajectory
+
+_SYMBOLS = {"depth": "L", "width": "m", "scale_exponent": "a", "alpha": "alpha"}
+_MOST_NUMBERS = 12
+"""Of an array, such as one of layers, that is written out."""
 
 
 def describe_path(path: Path) -> str:
@@ -30,6 +36,7 @@ def _describe_run(path: Path) -> str:
     lines += [
         f"  {k}: {v}" for k, v in sorted(found.attributes.items()) if k != "message"
     ]
+    lines += _network(found.config)
     rows = series.sizes.get("step", 0)
     if rows:
         last = series.isel(step=-1)
@@ -49,13 +56,31 @@ def _describe_run(path: Path) -> str:
     return "\n".join(lines)
 
 
+def _network(config: Mapping[str, Any]) -> list[str]:
+    """Kind and sizes of a run's network, if the configuration tells them."""
+    flow = config.get("flow", {})
+    network = dict(flow.get("network", {}))
+    if "cells" in flow:
+        # A density has no neurons.
+        network.pop("width", None)
+    padded = []
+    if "active" in network:
+        padded = [f"padded to {network['width']}"]
+        network["width"] = network["active"]
+    sizes = [f"{s} = {network[key]:g}" for key, s in _SYMBOLS.items() if key in network]
+    sizes += padded
+    return [f"network {', '.join([network['kind'], *sizes])}"] if network else []
+
+
 def _value(array) -> str:
     text = array.attrs.get("description", "")
     unit = array.attrs.get("unit", "1")
-    if array.ndim:
+    if array.size > _MOST_NUMBERS or array.ndim > 1:
         shown = f"array {array.shape}"
     else:
-        shown = f"{float(array):.6g}" + ("" if unit == "1" else f" {unit}")
+        numbers = ", ".join(f"{number:.6g}" for number in array.values.flat)
+        shown = f"({numbers})" if array.ndim else numbers
+        shown += "" if unit == "1" else f" {unit}"
     return f"{array.name} = {shown}  ({text})"
 
 

@@ -94,11 +94,13 @@ def _writer_for(out: Path) -> Callable[..., AbstractMovieWriter]:
 def film_of(run: Trajectory) -> Film:
     """A film of a run's snapshots; of many, 200 evenly spread.
 
+    A deep network is shown by the neurons of its first hidden layer.
+
     Raises:
         ConfigError: If there are fewer than two, or none of a density or of neurons.
     """
     is_grid = "density" in run.snapshots
-    snapshots = laws.density_of(run) if is_grid else laws.neurons_of(run)
+    snapshots = laws.density_of(run) if is_grid else laws.cloud_of(run)
     if (count := snapshots.sizes["step"]) < 2:
         raise ConfigError(
             f"an animation must have 2 snapshots or more, got {count} in {run.path}; "

@@ -14,7 +14,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mfsim.figures.style import LOOKS, styled
+from mfsim.figures.style import ITERATE, LOOKS, styled
 from mfsim.findings import Chart, Curve, Map, Panel, Scale
 
 COLUMN, PAGE = 3.4, 7.0
@@ -22,7 +22,7 @@ COLUMN, PAGE = 3.4, 7.0
 
 CYCLE: tuple[dict[str, Any], ...] = (
     *LOOKS,
-    {"color": "#CC79A7", "marker": "D", "linestyle": ":"},
+    ITERATE,
     {
         "color": "#E69F00",
         "marker": "v",

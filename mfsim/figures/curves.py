@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from mfsim.figures.panels import BANDS
 from mfsim.figures.statistics import mean_and_error
+from mfsim.figures.themes import BANDS
 
 Table = Callable[[str], np.ndarray]
 """Values over (points, seeds) of a series by its name; NaN where there are none."""

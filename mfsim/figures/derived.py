@@ -6,6 +6,7 @@ import numpy as np
 import xarray
 
 from mfsim.figures.facts import setting
+from mfsim.figures.layers import by_layer
 from mfsim.figures.style import last_word
 from mfsim.storage import Trajectory
 
@@ -20,7 +21,7 @@ def with_derived(series: xarray.Dataset, run: Trajectory | None) -> xarray.Datas
 
     $\sigma\sqrt{2 KL} \ge W_2(p_t, p_0)$ from `kl_upper` and from `kl`, by which a KL
     divergence is a distance to draw beside others; $\lambda I$, which lowers KL, from
-    `fisher_information`.
+    `fisher_information`; and those of single layers.
 
     Args:
         series: With or without those that something follows from.
@@ -29,7 +30,7 @@ def with_derived(series: xarray.Dataset, run: Trajectory | None) -> xarray.Datas
 
     Source: Talagrand 1996, Theorem 1.1 for N(0, I); the unit is that of the neurons.
     """
-    found = {}
+    found: dict[str, Any] = {**by_layer(series)}
     for name, kl in _BOUNDS.items():
         found |= _talagrand(series, run, name, kl)
     temperature = _value(series, run, "flow", "temperature")

@@ -18,8 +18,12 @@ _FACTS = (
     "integrator",
     "flow.network.alpha",
     "flow.temperature",
+    "flow.network.scale_exponent",
     "flow.network.width",
+    "flow.network.active",
+    "flow.network.depth",
     "flow.cells",
+    "integrator.batch_size",
     "seed",
 )
 
@@ -38,8 +42,8 @@ def clock_label(clock: xarray.DataArray) -> str:
 def facts(run: Trajectory, differs: Collection[str] = ()) -> list[str]:
     """What a run is: kinds, then numbers; without names that differ in its sweep."""
     found = {last_word(path): setting(run, path) for path in _FACTS}
-    if found["cells"] is not None:
-        # A density has no neurons.
+    if found["cells"] is not None or found["active"] is not None:
+        # A density has no neurons; in a padded network they are those that are active.
         del found["width"]
     if isinstance(y := run.data.get("y_train"), np.ndarray):
         found["num_train"] = len(y)

@@ -11,6 +11,9 @@ from mfsim.figures.facts import clock_of, setting
 from mfsim.figures.style import formula, number
 from mfsim.storage import Trajectory
 
+LAYER = "layer_1_3d"
+"""The neurons of the first hidden layer: two components of w, the outgoing norm."""
+
 _FAINT = 1e-4
 
 
@@ -77,6 +80,15 @@ def neurons_of(run: Trajectory) -> xarray.DataArray:
             "of ParticleFlow with schedule.snapshots of 2 or more."
         )
     return run.snapshots["neurons"]
+
+
+def cloud_of(run: Trajectory) -> xarray.DataArray:
+    """The snapshots of the neurons, or of those of a deep network's first layer.
+
+    Raises:
+        ConfigError: If there are none.
+    """
+    return run.snapshots[LAYER] if LAYER in run.snapshots else neurons_of(run)
 
 
 def _held(run: Trajectory) -> str:

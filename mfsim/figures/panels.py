@@ -1,8 +1,7 @@
-"""Panels above each other over one axis: which series share one, and its scale."""
+"""Panels above each other over one axis: those of what was recorded, and their axes."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import xarray
@@ -10,107 +9,10 @@ from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mfsim.figures.derived import KL_DECAY, TALAGRAND, TALAGRAND_EXACT
-from mfsim.figures.style import EDGE, FLOOR, FULL, LOOKS, OPEN, POINTS, plain
+from mfsim.figures.layers import layers_of, number_of
+from mfsim.figures.style import plain
+from mfsim.figures.themes import LOGARITHMIC, PANELS, SIGNED, Panels, Words
 
-Words = Mapping[str, str]
-"""A word for each series by its name."""
-
-Panels = Mapping[str, Words]
-"""Such words by a panel's title."""
-
-DRIFT = "kernel_drift_relative"
-PANELS: Panels = {
-    "risk": {"train_risk": "train", "test_risk": "test"},
-    "error": {"train_error": "train", "test_error": "test"},
-    "relative change": {"displacement_relative": "displacement", DRIFT: "kernel drift"},
-    "alignment": {"kernel_alignment": "kernel with labels"},
-    "NTK gap": {
-        "ntk_gap": "train, own kernel",
-        "test_ntk_gap": "test, own kernel",
-        "ntk_gap_infinite": "train, infinite width",
-        "test_ntk_gap_infinite": "test, infinite width",
-    },
-    "eigenvalue": {
-        "kernel_lambda_max": r"$\lambda_{\max}(H)$",
-        "kernel_lambda_min": r"$\lambda_{\min}(H)$",
-    },
-    "distance": {
-        "displacement": "raw displacement",
-        "w2_upper_coupling": "coupled displacement",
-        TALAGRAND: r"Talagrand, $\sigma\sqrt{2\,\mathrm{KL}^+}$",
-        TALAGRAND_EXACT: r"Talagrand, $\sigma\sqrt{2\,\mathrm{KL}}$",
-        "w2": "$W_2$, transport",
-        "w2_upper": "$W_2$ bracket",
-        "w2_lower": "",
-    },
-    "KL": {
-        "kl_upper": "upper bound",
-        "kl_lower": "lower bound",
-        "kl_knn": "kNN estimate",
-        "kl": "exact",
-    },
-    r"$\chi^2$": {"chi2_lower": "lower bound", "chi2": "exact"},
-    "free energy": {
-        "free_energy_upper": "upper bound",
-        "free_energy_lower": "lower bound",
-        "free_energy": "exact",
-        "dual_energy": "dual bound",
-    },
-    "energy gap": {"gap_upper": "free energy above its minimum, at most"},
-    "dissipation": {"dissipation": "fall of the free energy, $-dQ/dt$"},
-    "KL rate": {
-        "entropy_production": "gain from data, $S$",
-        KL_DECAY: r"loss to noise and decay, $\lambda I$",
-    },
-}
-
-LOGARITHMIC = (
-    "NTK gap",
-    "eigenvalue",
-    "distance",
-    "KL",
-    r"$\chi^2$",
-    "energy gap",
-    "dissipation",
-)
-"""Titles of the panels that show positive values alone, on a logarithmic axis."""
-
-WHOLE = (r"$\chi^2$", "energy gap", "dissipation")
-"""Of these, those whose curves are shown down to their least value."""
-
-BANDS = {
-    "w2_upper": "w2_lower",
-    "kl_upper": "kl_lower",
-    "free_energy_upper": "free_energy_lower",
-}
-"""The lower bound that belongs to an upper one."""
-
-# A series keeps its look when others of its panel were not recorded.
-_LOOKS: Mapping[str, Mapping[str, Any]] = {
-    "w2_lower": EDGE,
-    "w2_upper": EDGE,
-    "displacement": LOOKS[0],
-    "w2_upper_coupling": LOOKS[1],
-    TALAGRAND: LOOKS[2],
-    TALAGRAND_EXACT: LOOKS[2],
-    "w2": POINTS,
-    "kl_upper": LOOKS[0],
-    "kl_lower": LOOKS[1],
-    "kl_knn": POINTS,
-    "kl": LOOKS[2],
-    "chi2_lower": LOOKS[1],
-    "chi2": LOOKS[2],
-    "free_energy_upper": LOOKS[0],
-    "free_energy_lower": LOOKS[1],
-    "free_energy": LOOKS[2],
-    "dual_energy": FLOOR,
-    # A colour for each kernel; full markers on training points, open ones on test.
-    "ntk_gap": LOOKS[0],
-    "test_ntk_gap": LOOKS[0] | OPEN,
-    "ntk_gap_infinite": LOOKS[1] | FULL,
-    "test_ntk_gap_infinite": LOOKS[1] | OPEN,
-}
 _DEPTH = 0.03
 _MOST = 8
 """Panels in a column; more are in two."""
@@ -118,11 +20,8 @@ _MOST = 8
 
 def recorded(panels: Panels, series: xarray.Dataset) -> Panels:
     """The panels with what was recorded; without any, one for each number."""
-    rows = series["time"].dims
-    known = [
-        str(k) for k, v in series.items() if v.dims == rows and v.dtype.kind == "f"
-    ]
-    found = {title: _among(words, known) for title, words in panels.items()}
+    known = numbers(series)
+    found = {title: among(words, known) for title, words in panels.items()}
     # Beside nothing to compare with, the relative displacement says it all.
     found = {title: own for title, own in found.items() if {*own} - {"displacement"}}
     errors = {f"{key}_se" for key in known}
@@ -130,14 +29,21 @@ def recorded(panels: Panels, series: xarray.Dataset) -> Panels:
     return found or rest or {"": {}}
 
 
-def _among(words: Words, known: Sequence[str]) -> Words:
-    return {key: word for key, word in words.items() if key in known}
+def numbers(series: xarray.Dataset) -> list[str]:
+    """The series of one number a save."""
+    rows = series["time"].dims
+    return [str(k) for k, v in series.items() if v.dims == rows and v.dtype.kind == "f"]
 
 
-def looks(words: Words) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """The series of a panel: name, word, look."""
-    for (key, word), look in zip(words.items(), LOOKS * 2, strict=False):
-        yield key, word, {**_LOOKS.get(key, look)}
+def among(words: Words, known: Sequence[str]) -> dict[str, str]:
+    """Words of the known series; of layers, after the first, their numbers."""
+    found = {}
+    for key, word in words.items():
+        layers = {name: str(number_of(name)) for name in layers_of(key, known)}
+        for first in [*layers][:1]:
+            layers[first] = f"{word} {layers[first]}"
+        found |= {key: word} if key in known else layers
+    return found
 
 
 def start(panels: Panels, margin: float = 0.0) -> tuple[Figure, list[Axes]]:
@@ -173,7 +79,7 @@ def values(series: xarray.Dataset, key: str) -> xarray.DataArray:
     """Finite values of a series, an error in percent; NaN if there are none."""
     if key not in series:
         return xarray.full_like(series["time"], np.nan)
-    found = series[key] * (100 if key.endswith("_error") else 1)
+    found = series[key] * (100 if key in PANELS["error"] else 1)
     if (error := f"{key}_error") in series:
         # Of an eigenvalue: below it there is nothing but rounding.
         found = found.where(found > series[error])
@@ -184,11 +90,11 @@ def finish(axes: Axes, title: str, series: xarray.Dataset, keys: Words) -> None:
     """Label and scale the second axis: logarithmic where what is drawn spans much."""
     unit = next((series[key].attrs.get("unit", "1") for key in keys), "1")
     drawn = np.concatenate([*_heights(axes), []])
-    if any(key.endswith("_error") for key in keys):
+    if {*keys} & {*PANELS["error"]}:
         top = max(1.0, axes.get_ylim()[1])
         axes.set_ylim(-0.05 * top, top)
         unit = "%"
-    elif drawn.size and (title in LOGARITHMIC or 0 < 2 * drawn.min() < drawn.max()):
+    elif drawn.size and _is_logarithmic(title, drawn):
         axes.set_yscale("log")
         # The labels of 3 and 4 would touch in a panel of this height.
         axes.yaxis.set_minor_locator(ticker.LogLocator(subs=(2, 4, 6)))
@@ -196,6 +102,11 @@ def finish(axes: Axes, title: str, series: xarray.Dataset, keys: Words) -> None:
     # A panel is about as high as 20 characters.
     between = "\n" if len(title) + len(unit) > 20 else " "
     axes.set_ylabel(title + f"{between}[{raised}]" * (unit != "1"))
+
+
+def _is_logarithmic(title: str, drawn: np.ndarray) -> bool:
+    is_wide = 0 < 2 * drawn.min() < drawn.max()
+    return title in LOGARITHMIC or (is_wide and title not in SIGNED)
 
 
 def _heights(axes: Axes) -> list[np.ndarray]:
@@ -218,10 +129,11 @@ def not_finite(series: xarray.Dataset, panels: Panels) -> list[str]:
     counts = {}
     for title, words in panels.items():
         for key in words:
-            # Not every save has every distance: NaN tells that there is none.
+            # Not every save has every distance, nor every depth every layer: NaN
+            # tells that there is none.
             is_bad = (
                 np.isinf(series[key])
-                if title in LOGARITHMIC
+                if title in LOGARITHMIC or number_of(key)
                 else ~np.isfinite(series[key])
             )
             counts[key] = int(is_bad.sum())

@@ -6,8 +6,8 @@ from mfsim.figures import panels
 from mfsim.figures.curves import curve
 from mfsim.figures.derived import with_derived
 from mfsim.figures.facts import clock_label, clock_of, facts, setting
-from mfsim.figures.panels import PANELS
 from mfsim.figures.style import styled, write
+from mfsim.figures.themes import LOGARITHMIC, PANELS, WHOLE, looks
 from mfsim.storage import Trajectory
 
 
@@ -27,12 +27,12 @@ def run_figure(run: Trajectory) -> Figure:
 
     figure, grid = panels.start(shown)
     for (title, words), axes in zip(shown.items(), grid, strict=True):
-        for key, word, look in panels.looks(words):
+        for key, word, look in looks(words):
             every = clock.size // 40 + 1
-            look |= {"is_log": title in panels.LOGARITHMIC, "every": every}
+            look |= {"is_log": title in LOGARITHMIC, "every": every}
             curve(axes, clock.values, table, key, label=word, **look)
         panels.finish(axes, title, series, words)
-        if title in panels.LOGARITHMIC and title not in panels.WHOLE:
+        if title in LOGARITHMIC and title not in WHOLE:
             panels.cut([axes])
     if is_log and (clock > 0).any():
         grid[-1].set_xscale("log")

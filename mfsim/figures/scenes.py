@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from mfsim.errors import ConfigError
 from mfsim.figures import laws
 from mfsim.figures.density import DENSITY, PRIOR, heat_map, marginalised
-from mfsim.figures.facts import facts
+from mfsim.figures.facts import facts, setting
 from mfsim.figures.style import LOOKS, write
 from mfsim.storage import Trajectory
 
@@ -26,6 +26,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 _LOOK: dict[str, Any] = {"color": LOOKS[0]["color"], "linewidth": 1.6}
 _MOST_DOTS = 5000
 _PRINCIPAL = "$w$ along its leading direction [parameter]"
+_OUTGOING = "norm of outgoing weights [parameter]"
 
 
 class Stage(NamedTuple):
@@ -75,7 +76,7 @@ def cloud_scene(
     Raises:
         ConfigError: If no neuron is finite.
     """
-    plane, label = _plane_of(run, neurons)
+    plane, labels = _plane_of(run, neurons)
     edges = _edges_of(run, plane, picked)
 
     def sides_of(points: np.ndarray) -> Pair:
@@ -87,8 +88,11 @@ def cloud_scene(
 
     width = neurons.sizes["neuron"]
     dots = laws.some(width, _MOST_DOTS)
-    stage = _stage(run, [f"{len(dots)} of {width} neurons."] * (len(dots) < width))
-    stage.plane.set_xlabel(label)
+    notes = ["Hidden layer 1."] * (neurons.name == laws.LAYER)
+    notes += [f"{len(dots)} of {width} neurons."] * (len(dots) < width)
+    stage = _stage(run, notes)
+    stage.plane.set_xlabel(labels[0])
+    stage.plane.set_ylabel(labels[1])
     cloud = stage.plane.scatter(
         [], [], s=5, linewidths=0, alpha=0.5, color=_LOOK["color"]
     )
@@ -107,14 +111,17 @@ def cloud_scene(
 
 def _plane_of(
     run: Trajectory, neurons: xarray.DataArray
-) -> tuple[xarray.DataArray, str]:
-    """Neurons as points (w, u), read when used, and what their w is called."""
+) -> tuple[xarray.DataArray, tuple[str, str]]:
+    """Neurons as points (w, u), read when used, and what these are called."""
+    if neurons.name == laws.LAYER:
+        return neurons.isel(coordinate=[0, 2]), (_PRINCIPAL, _OUTGOING)
+    u = laws.axis_label("u")
     dim, view = neurons.sizes["coordinate"] - 1, run.snapshots.get("neurons_3d")
     # A file that is still written may have the view of an earlier end, or none.
     if dim == 1 or view is None or view.sizes["step"] < neurons.sizes["step"]:
-        return neurons.isel(coordinate=[0, dim]), laws.axis_label("w_1")
+        return neurons.isel(coordinate=[0, dim]), (laws.axis_label("w_1"), u)
     # The view's coordinates are u and the leading components of w.
-    return view.isel(coordinate=[1, 0]), _PRINCIPAL
+    return view.isel(coordinate=[1, 0]), (_PRINCIPAL, u)
 
 
 def _edges_of(run: Trajectory, plane: xarray.DataArray, picked: Sequence[int]) -> Pair:
@@ -144,10 +151,9 @@ def _stage(run: Trajectory, notes: Sequence[str]) -> Stage:
     beside = figure.add_subplot(grid[1, 1], sharey=plane)
     corner = figure.add_subplot(grid[0, 1])
     corner.axis("off")
-    lines = (
-        Line2D([], [], label="$p_t$", **_LOOK),
-        Line2D([], [], label="$p_0$", **PRIOR),
-    )
+    lines = [Line2D([], [], label="$p_t$", **_LOOK)]
+    if setting(run, "flow.network.output_std") is not None:
+        lines.append(Line2D([], [], label="$p_0$", **PRIOR))
     corner.legend(handles=lines, loc="center")
     plane.set_ylabel(laws.axis_label("u"))
     above.set_ylabel("density\n[1/parameter]")

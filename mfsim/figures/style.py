@@ -59,6 +59,9 @@ FLOOR: dict[str, Any] = {
 }
 """What bounds a panel's series from below."""
 
+ITERATE: dict[str, Any] = {"color": "#CC79A7", "marker": "D", "linestyle": ":"}
+"""What is drawn at random of all that a run has been."""
+
 EDGE: dict[str, Any] = {
     "color": "#56B4E9",
     "marker": "",
@@ -72,6 +75,9 @@ _SYMBOLS = {
     "alpha": "alpha",
     "temperature": "lambda",
     "width": "m",
+    "active": "m",
+    "depth": "L",
+    "scale_exponent": "a",
     "num_train": "n",
     "step": "eta",
 }
@@ -108,9 +114,17 @@ def write(
     for axes in figure.axes:
         # Above the axes: whatever the data, nothing of them is covered.
         if words := (legend := _entries([axes]))["labels"]:
-            ncols = 3 if sum(map(len, words)) < 60 else 2
             place = {"loc": "lower left", "bbox_to_anchor": (-0.02, 0.98)}
-            axes.legend(ncols=ncols, **place, **legend)
+            axes.legend(ncols=_columns(words), **place, **legend)
+
+
+def _columns(words: Sequence[str]) -> int:
+    """Of a legend as wide as a panel: a single row where it fits."""
+    # A line and its marker are as wide as five letters.
+    length = sum(map(len, words)) + 5 * len(words)
+    if length < 45:
+        return len(words)
+    return 3 if length < 75 and len(words) != 4 else 2
 
 
 def _entries(grid: Sequence[Axes]) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from mfsim.figures.curves import curve
 from mfsim.figures.derived import with_derived
 from mfsim.figures.facts import CLOCKS, clock_of, facts
 from mfsim.figures.families import Family
-from mfsim.figures.panels import DRIFT, LOGARITHMIC, PANELS, Panels
 from mfsim.figures.statistics import crossing_with_error
+from mfsim.figures.themes import DRIFT, LOGARITHMIC, PANELS, Panels, looks
 from mfsim.storage import Trajectory
 
 _LEVEL = 0.1
@@ -33,6 +33,7 @@ _TRANSITION = {
         "risk",
     )
 }
+_BY_POWERS = ("alpha", "width", "active")
 _MARK = {"color": "0.2", "linestyle": (0, (1, 1.5)), "linewidth": 1.4, "zorder": 1}
 
 
@@ -60,7 +61,7 @@ def _draw(sweep: xarray.Dataset, run: Trajectory | None, wanted: Panels) -> Figu
     is_many = len(found) > 1
     figure, grid = panels.start(shown, margin=1.5 * is_many)
     for (title, words), axes in zip(shown.items(), grid, strict=True):
-        for key, word, look in panels.looks(words):
+        for key, word, look in looks(words):
             if not families.is_numeric(sweep[name]):
                 look |= {"linestyle": "", "marker": look["marker"] or "_"}
             for own in found:
@@ -135,8 +136,11 @@ def _finish_x(axes: Axes, swept: xarray.DataArray) -> None:
         axes.set_xticks(range(swept.size), words)
         axes.margins(x=0.15)
         return
+    if swept.dtype.kind in "iu":
+        whole = ticker.MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10])
+        axes.xaxis.set_major_locator(whole)
     low, high = np.nanmin(swept), np.nanmax(swept)
-    if low > 0 and (name == "alpha" or high > 10 * low):
+    if low > 0 and (name in _BY_POWERS or high > 10 * low):
         axes.set_xscale("log")
         if 0.1 <= low < high <= 2000 * low:
             # Powers of ten would label two ticks, if any, from 1 to sqrt(m).

@@ -15,10 +15,12 @@ from mfsim.figures.curves import curve
 from mfsim.figures.derived import TALAGRAND, TALAGRAND_EXACT, with_derived
 from mfsim.figures.facts import clock_label, clock_of, facts, setting
 from mfsim.figures.statistics import mean_and_error
+from mfsim.figures.themes import PANELS, Words, looks
 from mfsim.storage import Trajectory
 
-_TITLE = "distance"
-_WORDS = panels.PANELS[_TITLE]
+_TITLES = ("layer distance", "distance")
+"""Panels of distances; the layers' are those of deep networks alone."""
+
 _MOST, _CHOSEN = 6, 4
 _MEANING = {
     "w2_upper_coupling": (
@@ -53,7 +55,7 @@ def time_figure(sweep: xarray.Dataset, run: Trajectory | None = None) -> Figure:
     """How far neurons and their law went from the start, at each alpha against time.
 
     The noise moves the neurons but not their law: it is in the raw displacement, and
-    in none of the others.
+    in none of the others. Of deep networks, how far the weights of each layer went.
 
     Args:
         sweep: What `open_sweep` gives, with some of the distances recorded.
@@ -63,12 +65,10 @@ def time_figure(sweep: xarray.Dataset, run: Trajectory | None = None) -> Figure:
         ConfigError: If no distance was recorded.
     """
     sweep, clock = with_derived(sweep, run), clock_of(run)
-    words = {key: word for key, word in _WORDS.items() if key in sweep}
-    if not words:
-        derived = (TALAGRAND, TALAGRAND_EXACT)
-        wanted = [key for key in _WORDS if key not in derived]
-        raise ConfigError(f"a sweep against time needs one of {wanted}, got none.")
-    shown, notes = _choose(sweep)
+    title, words = _distances(sweep)
+    shown, notes = _choose(sweep, words)
+    # Not every depth has every layer.
+    words = {k: w for k, w in words.items() if shown[k].notnull().any()} or words
     found = _split(shown)
     is_log = run is not None and setting(run, "schedule.spacing") == "log"
     size = (max(4.8, 0.8 + 2.3 * len(found)), 4.2)
@@ -76,18 +76,29 @@ def time_figure(sweep: xarray.Dataset, run: Trajectory | None = None) -> Figure:
     grid = figure.subplots(1, len(found), sharex=True, sharey=True, squeeze=False)[0]
     for axes, runs in zip(grid, found, strict=True):
         _draw(axes, runs, clock, words, is_log)
-        panels.finish(axes, _TITLE, sweep, words)
+        panels.finish(axes, title, sweep, words)
         axes.set_xlabel(clock_label(sweep[clock]))
         axes.label_outer()
     _finish(grid, is_log)
     differs = {style.last_word(c) for c in families.swept(sweep) if sweep[c].size > 1}
     meaning = [text for key, text in _MEANING.items() if key in words]
-    notes = [*meaning, *notes, *panels.not_finite(shown, {_TITLE: words})]
+    notes = [*meaning, *notes, *panels.not_finite(shown, {title: words})]
     style.write(figure, facts(run, differs) if run else [], notes, is_shared=True)
     return figure
 
 
-def _choose(sweep: xarray.Dataset) -> tuple[xarray.Dataset, list[str]]:
+def _distances(sweep: xarray.Dataset) -> tuple[str, Words]:
+    """The title and the words of the distances that were recorded."""
+    known = panels.numbers(sweep)
+    for title in _TITLES:
+        if words := panels.among(PANELS[title], known):
+            return title, words
+    every = (key for title in reversed(_TITLES) for key in PANELS[title])
+    wanted = [key for key in every if key not in (TALAGRAND, TALAGRAND_EXACT)]
+    raise ConfigError(f"a sweep against time needs one of {wanted}, got none.")
+
+
+def _choose(sweep: xarray.Dataset, words: Words) -> tuple[xarray.Dataset, list[str]]:
     """Of a sweep the part that is drawn, and sentences on what it is."""
     name, is_seed = families.swept_axis(sweep), families.is_seed
     own, notes = _first(sweep, str(sweep[name].dims[-1]))
@@ -98,7 +109,7 @@ def _choose(sweep: xarray.Dataset) -> tuple[xarray.Dataset, list[str]]:
     if seeds > 1:
         notes.append(f"Means over {seeds} seeds; error bars are standard errors.")
     else:
-        notes += panels.on_errors(own, {_TITLE: _WORDS})
+        notes += panels.on_errors(own, {"": words})
     if left := families.not_completed(own):
         notes.append(f"{left}; drawn only where no other seed is completed.")
     return own, notes
@@ -143,9 +154,7 @@ def _split(shown: xarray.Dataset) -> list[_Runs]:
     ]
 
 
-def _draw(
-    axes: Axes, runs: _Runs, clock: str, words: panels.Words, is_log: bool
-) -> None:
+def _draw(axes: Axes, runs: _Runs, clock: str, words: Words, is_log: bool) -> None:
     time = mean_and_error(runs.table(clock))[0]
     # A logarithmic axis has no place for the start.
     is_shown = time > 0 if is_log else np.isfinite(time)
@@ -154,7 +163,7 @@ def _draw(
     def table(key: str) -> np.ndarray:
         return runs.table(key)[is_shown]
 
-    for key, word, look in panels.looks(words):
+    for key, word, look in looks(words):
         every = time.size // 12 + 1
         curve(axes, time, table, key, is_log=True, every=every, label=word, **look)
     axes.set_title(runs.label, fontsize=11)

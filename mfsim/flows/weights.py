@@ -114,8 +114,12 @@ class AbstractWeightFlow(AbstractLangevinFlow):
         return self.network.kernel_scale * product
 
     def export(self, state: State) -> dict[str, np.ndarray]:
-        layers = enumerate(state.params, start=1)
-        return {f"weights/layer_{k}": np.asarray(block) for k, block in layers}
+        both = {"layer": state.params, "shadow": state.shadow or ()}
+        return {
+            f"weights/{name}_{k}": np.asarray(block)
+            for name, params in both.items()
+            for k, block in enumerate(params, start=1)
+        }
 
     def plan(self, data: Data, dtype: DTypeLike) -> dict[str, int]:
         n, d = data.x_train.shape

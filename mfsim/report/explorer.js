@@ -208,10 +208,10 @@ function buildExplorer(section, data) {
 function range(rows) {
   const all = rows.flat().filter((value) => value !== null);
   const most = all.reduce((a, b) => Math.max(a, Math.abs(b)), 1e-12);
-  return [-1.08 * most, 1.08 * most];
+  return rows.flat().every((value) => value >= 0) ? [0, 1.08 * most] : [-1.08 * most, 1.08 * most];
 }
 
-// A snapshot of neurons: output weight u against w along its leading direction.
+// A snapshot of neurons: output weight, or its norm, against w along its leading direction.
 function buildCloud(section, clouds) {
   const place = element("div", { class: "plot cloud" });
   const told = element("output", {});
@@ -220,10 +220,10 @@ function buildCloud(section, clouds) {
     const cloud = clouds[Number(run.made.value)];
     slider.max = cloud.time.length - 1;
     const at = Math.min(Number(slider.value), cloud.time.length - 1);
-    const neurons = { type: "scatter", mode: "markers", hovertemplate: "w = %{x}<br>u = %{y}" };
+    const neurons = { type: "scatter", mode: "markers", hovertemplate: `w = %{x}<br>${cloud.up} = %{y}` };
     const start = { ...neurons, name: "start", x: cloud.w[0], y: cloud.u[0], marker: { color: "#8a8a8a", symbol: "circle-open", size: 5 } };
     const now = { ...neurons, name: "at the time of the slider", x: cloud.w[at], y: cloud.u[at], marker: { color: "#0072B2", symbol: "circle", size: 5 } };
-    const layout = layoutOf("w along its leading direction [parameter]", "u [parameter]", {}, {});
+    const layout = layoutOf("w along its leading direction [parameter]", `${cloud.up} [parameter]`, {}, {});
     Object.assign(layout.xaxis, { range: range(cloud.w) });
     Object.assign(layout.yaxis, { range: range(cloud.u) });
     told.textContent = `t = ${word(cloud.time[at])}, τ = ${word(cloud.kernel_time[at] ?? "–")}; ${cloud.w[0].length} of ${cloud.total} neurons`;

@@ -9,6 +9,7 @@ import numpy as np
 import xarray
 
 from mfsim.figures.families import is_seed
+from mfsim.figures.layers import by_layer
 from mfsim.report.numbers import compact, thinned
 from mfsim.storage import Trajectory
 
@@ -21,7 +22,11 @@ MAX_NUMBERS = 200_000
 """Of all series of one set of runs, some 1.5 MB of text: saves are thinned to it."""
 
 MAX_CLOUDS, MAX_NEURONS, MAX_SNAPSHOTS = 12, 300, 12
-NEURONS = "neurons_3d"
+VIEWS = {
+    "neurons_3d": (1, 0, "u"),
+    "layer_1_3d": (0, 2, "norm of outgoing weights, hidden layer 1"),
+}
+"""Of each view of neurons the columns that are drawn, and what the second is called."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +72,24 @@ def _word(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def _variables(run: Trajectory) -> dict[str, xarray.Variable]:
+    """The series of a run, those along its layers one by one as well."""
+    # Variables, not arrays with coordinates, which take a millisecond each.
+    own = {str(name): found for name, found in run.series.variables.items()}
+    return own | by_layer(run.series)
+
+
+def _view(run: Trajectory) -> str | None:
+    """The view of a run's neurons that is drawn."""
+    return next((name for name in VIEWS if name in run.snapshots), None)
+
+
 def _names(points: Sequence[Point]) -> list[str]:
     """Series of one number a save, those of any run."""
     every = [
         str(name)
         for point in points
-        for name, array in point.run.series.variables.items()
+        for name, array in _variables(point.run).items()
         if array.dims == ("step",) and name not in CLOCKS
     ]
     return list(dict.fromkeys(every))
@@ -83,15 +100,14 @@ def _described(
 ) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for name in (*CLOCKS, *names):
-        run = next(p.run for p in points if name in p.run.series.variables)
-        attributes = run.series.variables[name].attrs
+        found_in = (_variables(point.run) for point in points)
+        attributes = next(own[name].attrs for own in found_in if name in own)
         found[name] = {k: attributes[k] for k in ("symbol", "unit", "description")}
     return found
 
 
 def _run(point: Point, names: Sequence[str], saves: int) -> dict[str, Any]:
-    # Of variables, not of arrays with coordinates, which take a millisecond each.
-    series = point.run.series.variables
+    series = _variables(point.run)
     rows = thinned(len(series["step"]), saves)
     return {
         "id": point.run.path.stem,
@@ -115,7 +131,7 @@ def _clouds(points: Sequence[Point]) -> list[dict[str, Any]]:
     """The neurons of some runs: the first seed of each setting, settings spread."""
     settings: dict[str, Point] = {}
     for point in points:
-        if NEURONS in point.run.snapshots:
+        if _view(point.run):
             settings.setdefault(label(point.values), point)
     chosen = list(settings.values())
     places = thinned(len(chosen), MAX_CLOUDS) if chosen else ()
@@ -124,7 +140,8 @@ def _clouds(points: Sequence[Point]) -> list[dict[str, Any]]:
 
 
 def _cloud(point: Point) -> dict[str, Any]:
-    array = point.run.snapshots[NEURONS]
+    view = _view(point.run) or ""
+    array, (across, up, named) = point.run.snapshots[view], VIEWS[view]
     rows = thinned(array.sizes["step"], MAX_SNAPSHOTS)
     kept = thinned(array.sizes["neuron"], MAX_NEURONS)
     every = np.asarray(array.values)
@@ -137,8 +154,9 @@ def _cloud(point: Point) -> dict[str, Any]:
         "time": compact(times),
         "kernel_time": compact(times * rate),
         # Three digits are finer than a picture.
-        "u": [compact(snapshot[:, 0], 3) for snapshot in values],
-        "w": [compact(snapshot[:, 1], 3) for snapshot in values],
+        "up": named,
+        "u": [compact(snapshot[:, up], 3) for snapshot in values],
+        "w": [compact(snapshot[:, across], 3) for snapshot in values],
     }
 
 

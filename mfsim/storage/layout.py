@@ -22,6 +22,9 @@ MAX_DATA_BYTES = 16 * 2**20
 # HDF5 allows chunks below 4 GiB.
 _MAX_CHUNK_BYTES = 2**30
 
+# Axes that count as the papers do: layer l holds W_l, hidden layer l its neurons.
+_FROM_ONE = ("layer", "hidden_layer")
+
 
 @dataclass(frozen=True)
 class DataFile:
@@ -159,7 +162,8 @@ def _write_series(
     group.attrs.update(absent)
     sizes = _axis_sizes(series)
     for dim, size in sizes.items():
-        scale = group.create_dataset(dim, data=axes.get(dim, np.arange(size)))
+        numbers = np.arange(size) + (dim in _FROM_ONE)
+        scale = group.create_dataset(dim, data=axes.get(dim, numbers))
         scale.make_scale(dim)
         text = Series("1", dim, f"index along {dim}")
         _describe(scale, _axis(dim) if dim in axes else text)

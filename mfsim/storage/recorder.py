@@ -25,7 +25,7 @@ from mfsim.storage.reading import (
 )
 from mfsim.storage.rows import Rows, make_row, rewind
 from mfsim.storage.safe_file import RunLock, SafeFile, require_absent
-from mfsim.storage.snapshots import element_path, write_neurons_3d
+from mfsim.storage.snapshots import element_path, write_views
 
 # Room for headers, names and indices; small beside any data worth counting.
 _SKELETON_BYTES = 2**20
@@ -261,7 +261,7 @@ class Recorder:
             file.attrs["status"] = status
             file.attrs["message"] = message
             group_at(file, "timing").attrs.update(timing)
-            write_neurons_3d(file)
+            write_views(file)
 
     def close(self) -> None:
         """Close and unlock without an ending; what is not committed is lost."""

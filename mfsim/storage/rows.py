@@ -14,7 +14,7 @@ from mfsim.storage.layout import (
     group_at,
 )
 from mfsim.storage.reading import committed_rows, row_groups
-from mfsim.storage.snapshots import VIEW, write_box
+from mfsim.storage.snapshots import remove_views, write_box
 
 
 class Rows:
@@ -143,8 +143,7 @@ def _lengthen(dataset: h5py.Dataset, start: int, rows: np.ndarray) -> None:
 
 def rewind(file: h5py.File, step: int) -> None:
     """Drop what was written after a step, and what an ending had added."""
-    if VIEW in file:
-        del file[VIEW]
+    remove_views(file)
     for path, names in row_groups(file).items():
         group = group_at(file, path)
         steps = dataset_at(group, "step")[: committed_rows(group, names)]

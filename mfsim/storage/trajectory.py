@@ -24,6 +24,7 @@ from mfsim.storage.reading import (
 )
 
 _PARTICLE_DIMS = ("step", "neuron", "coordinate")
+_WEIGHT_DIMS = ("step", "neuron", "input")
 
 
 class Trajectory:
@@ -41,7 +42,8 @@ class Trajectory:
         warnings: Messages kept while running.
         timing: Seconds spent, by what they were spent on.
         snapshots: Full states over `step`, read when used: "neurons", "neurons_3d",
-            "shadow", "density", "weights/layer_1", ….
+            "shadow", "density"; of deep networks "weights/layer_1", …, over the
+            neurons of a layer and their inputs, and "layer_1_3d", ….
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -121,11 +123,7 @@ class Snapshots(Mapping[str, xarray.DataArray]):
                 self._path, f"{group}/value", (rows, *value.shape[1:]), value.dtype
             )
             axes = _axes(file, group)
-        dims = _PARTICLE_DIMS
-        if axes:
-            dims = ("step", *axes)
-        elif not group.endswith("/position"):
-            dims = ("step", *(f"axis_{axis}" for axis in range(1, len(lazy.shape))))
+        dims = _dims(group, len(lazy.shape), axes)
         variable = xarray.Variable(dims, indexing.LazilyIndexedArray(lazy))
         coords = {"step": step, "time": ("step", time), **axes}
         return xarray.DataArray(variable, coords=coords, name=name)
@@ -161,6 +159,17 @@ class _LazyValue(BackendArray):
             # HDF5 wants increasing indices; whole snapshots come in any order.
             found = [dataset[int(row)][key[1:]] for row in rows]
             return np.stack(found) if found else np.empty(self.shape, self.dtype)[key]
+
+
+def _dims(group: str, ndim: int, axes: Mapping[str, object]) -> tuple[str, ...]:
+    """Names of the axes of a snapshot."""
+    if axes:
+        return ("step", *axes)
+    if group.endswith("/position"):
+        return _PARTICLE_DIMS
+    if group.startswith("weights/"):
+        return _WEIGHT_DIMS
+    return ("step", *(f"axis_{axis}" for axis in range(1, ndim)))
 
 
 def _axes(file: h5py.File, group: str) -> dict[str, np.ndarray]:
