@@ -16,7 +16,7 @@ from mfsim.ensemble.grouping import group_size
 from mfsim.ensemble.program import Shape
 from mfsim.flows import ParticleFlow
 from mfsim.integrators.stability import round_down
-from mfsim.observables import KL, Audit, Risk, Wasserstein
+from mfsim.observables import KL, Audit, OnlineError, Risk, TwinGap, Wasserstein
 from mfsim.progress import Progress
 from mfsim.storage import Recorder
 from mfsim.sweep import Point, Sweep
@@ -51,6 +51,22 @@ def experiment(
         observables=observables,
         seed=seed,
         dtype=dtype,
+    )
+
+
+def deep_experiment(seed=0, **network):
+    """Online SGD of 30 steps, with all that is kept along its path."""
+    dataset = mfsim.datasets.TwoClassSphere(dim=3, num_train=30, num_test=5)
+    return mfsim.Experiment(
+        mfsim.WeightFlow(
+            mfsim.DeepRelu(**{"width": 8, "depth": 3} | network),
+            dataset,
+            mfsim.Logistic(),
+        ),
+        mfsim.NoisyGD(step=0.1, batch_size=1),
+        mfsim.Schedule(num_steps=30, saves=4, snapshots=2),
+        (Risk(), TwinGap(), OnlineError()),
+        seed,
     )
 
 
@@ -282,15 +298,12 @@ class Stopper(Progress):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("temperature", "dtype"), [(0.0, "float64"), (1e-2, "float32")]
-)
-def test_accounts_of_the_path_survive_an_interruption(
-    temperature, dtype, tmp_path, monkeypatch
-):
-    what = experiment(
-        saves=4, dtype=dtype, temperature=temperature, observables=BRACKETS
-    )
+@pytest.mark.parametrize("flow", ["particles", "weights"])
+def test_accounts_of_the_path_survive_an_interruption(flow, tmp_path, monkeypatch):
+    if flow == "particles":
+        what = experiment(saves=4, temperature=1e-2, observables=BRACKETS)
+    else:
+        what = deep_experiment()
     mfsim.run(what, tmp_path / "straight.h5")
     monkeypatch.setattr("mfsim.ensemble.group._CHUNK_SECONDS", 0.0)
     path = tmp_path / "broken.h5"
@@ -352,3 +365,33 @@ def test_without_temperature_path_and_energy_are_absent_and_say_why(tmp_path):
     least = np.minimum(warm.series.kl_upper_path, warm.series.kl_upper_energy)
     least = np.minimum(least, warm.series.kl_upper_production)
     np.testing.assert_array_equal(warm.series.kl_upper, least)
+
+
+def test_widths_and_seeds_of_deep_networks_share_a_program(tmp_path):
+    places = [(m, seed) for m in (4, 7) for seed in SEEDS]
+    points = tuple(
+        Point(
+            deep_experiment(seed, active=m),
+            {"active": i // 2, "seed": i % 2},
+            {"active": m, "seed": seed},
+        )
+        for i, (m, seed) in enumerate(places)
+    )
+    axes = {"active": ("active",), "seed": ("seed",)}
+    runs = mfsim.run(
+        Sweep("widths", {"active": 2, "seed": 2}, axes, points), tmp_path / "widths"
+    )
+    for m, seed in places:
+        alone = mfsim.run(deep_experiment(seed, width=m), tmp_path / f"{m}{seed}.h5")
+        point = runs.sel(active=m, seed=seed)
+        for name in ("train_risk", "online_risk", "iterate_risk", "twin_gap"):
+            # Rounding of float32 in 30 steps.
+            np.testing.assert_allclose(
+                point[name], alone.series[name], rtol=1e-3, atol=1e-6
+            )
+
+
+def test_an_exponent_without_theory_is_warned_of(tmp_path):
+    run = mfsim.run(deep_experiment(scale_exponent=0.7), tmp_path / "run.h5")
+    said = "flow.network.scale_exponent is outside (0, 1/2]"
+    assert sum(warning.startswith(said) for warning in run.warnings) == 1
