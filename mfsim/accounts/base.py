@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from mfsim.flows import Rates, State
 from mfsim.flows.base import Batch
@@ -57,6 +57,14 @@ class AbstractAccount(eqx.Module):
             kept: What is kept after `now.index` steps.
             now: The state there, with the force over all the training points.
         """
+
+    def has_looked(self, kept: PyTree) -> Bool[Array, ""] | None:
+        """True, worked out from what a step left; None if no state is ever copied.
+
+        A state that an account copies now and then is copied at every step unless the
+        compiler sees that it moves only afterwards: what moves it is to wait for this.
+        """
+        return None
 
 
 class Sum(NamedTuple):

@@ -153,8 +153,7 @@ class Member:
             step: Steps done.
             row: The series.
             risk: The training risk.
-            state: Fetches the state and the integrator's memory, which most saves do
-                not need.
+            state: Fetches state and memory, which most saves do not need.
         """
         time_ = self.experiment.flow_step * step
         self.risk, self.row = risk, row

@@ -15,7 +15,7 @@ from mfsim.component import Component
 from mfsim.datasets import Data
 from mfsim.flows import AbstractFlow, LinearisedFlow, ParticleFlow, WeightFlow
 from mfsim.flows.base import Batch, turn
-from mfsim.integrators.noise import normal
+from mfsim.integrators.noise import free_change, normal
 
 
 class Carry(NamedTuple):
@@ -171,6 +171,7 @@ class AbstractStepper(AbstractIntegrator):
                 now = Step(flow, stepper, batch, k, state, force, rates)
                 both = zip(accounts, ledger, strict=True)
                 ledger = tuple(account.add(kept, now) for account, kept in both)
+                stepper = _after(stepper, accounts, ledger)
             else:
                 force = flow.force(state, batch)
             params = stepper.move(flow, turned.params, turn(force), noise)
@@ -241,19 +242,24 @@ class AbstractStepper(AbstractIntegrator):
         return jax.random.permutation(jax.random.fold_in(key, epoch), samples)
 
 
+def _after(
+    stepper: AbstractStepper,
+    accounts: tuple[AbstractAccount, ...],
+    ledger: tuple[PyTree, ...],
+) -> AbstractStepper:
+    """The stepper, of which the step waits until accounts have looked at the state.
+
+    XLA would copy all parameters at every step where it does not see the order.
+    """
+    step: Any = stepper.step
+    for account, kept in zip(accounts, ledger, strict=True):
+        if (flag := account.has_looked(kept)) is not None:
+            step = jnp.where(flag, step, jnp.nan)
+    return eqx.tree_at(lambda s: s.step, stepper, step)
+
+
 def _alone(f: Callable[..., PyTree], *args: PyTree) -> PyTree:
     return f(*args)
-
-
-def free_change(theta: Array, noise: Any, step: Any, temperature: Any, std: Any) -> Any:
-    """What an exact Ornstein-Uhlenbeck step adds: N(0, std^2) stays as it is.
-
-    theta <- e^{-a} theta + std sqrt(1 - e^{-2a}) xi, a = temperature step/std^2.
-    """
-    a = temperature * step / std**2
-    spread = std * jnp.sqrt(-jnp.expm1(-2 * a))
-    # Rounding e^{-a} to 1 would lose the decay; expm1 keeps it.
-    return jnp.expm1(-a) * theta + spread * noise
 
 
 def _follow(flow: AbstractFlow, stepper: Any, shadow: PyTree, noise: PyTree) -> PyTree:

@@ -5,7 +5,8 @@ from typing import Any, Literal
 import jax.numpy as jnp
 
 from mfsim.component import count, real
-from mfsim.integrators.base import AbstractStepper, free_change
+from mfsim.integrators.base import AbstractStepper
+from mfsim.integrators.noise import free_change
 
 
 class ExponentialLangevin(AbstractStepper):

@@ -1,4 +1,4 @@
-"""Standard normals as a pure function of a key, a step and a place in the array.
+"""Standard normals as a function of a key, a step and a place; what they do alone.
 
 `jax.random.normal` keeps its generator in a loop of its own on a CPU, apart from the
 inverse error function and the update. Unrolled, as here, all of a step's noise is one
@@ -6,6 +6,7 @@ fused pass (benchmarks/bench_step.py measures both).
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -70,3 +71,14 @@ def _symmetric(
     high = first.astype(jnp.int32).astype(jnp.float64) * 2.0**21
     low = (second >> jnp.uint32(11)).astype(jnp.float64)
     return (high + low + 0.5) * 2.0**-52
+
+
+def free_change(theta: Array, noise: Any, step: Any, temperature: Any, std: Any) -> Any:
+    """What an exact Ornstein-Uhlenbeck step adds: N(0, std^2) stays as it is.
+
+    theta <- e^{-a} theta + std sqrt(1 - e^{-2a}) xi, a = temperature step/std^2.
+    """
+    a = temperature * step / std**2
+    spread = std * jnp.sqrt(-jnp.expm1(-2 * a))
+    # Rounding e^{-a} to 1 would lose the decay; expm1 keeps it.
+    return jnp.expm1(-a) * theta + spread * noise

@@ -8,6 +8,7 @@ import numpy as np
 
 from mfsim.accounts import PathBalance
 from mfsim.component import count
+from mfsim.flows import ParticleFlow
 from mfsim.observables.base import AbstractObservable, train_outputs, unaccounted
 from mfsim.observables.kl import KL
 from mfsim.observables.populations import need_shadow
@@ -34,6 +35,7 @@ class Audit(AbstractObservable):
     Source: docs/numerics.md; Ito's formula for the empirical law.
     """
 
+    flows: ClassVar = (ParticleFlow,)
     builds_on: ClassVar = (KL,)
 
     max_points: int = count(100)

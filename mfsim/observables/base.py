@@ -10,20 +10,37 @@ from jaxtyping import Array, Float, PyTree
 from mfsim.accounts import AbstractAccount, Step, takes_all
 from mfsim.component import Component
 from mfsim.datasets import Data
-from mfsim.flows import AbstractFlow, State
+from mfsim.flows import (
+    AbstractFlow,
+    LinearisedFlow,
+    ParticleFlow,
+    State,
+    WeightFlow,
+)
 from mfsim.series import Series
 
 _T = TypeVar("_T")
+
+OF_WEIGHTS: tuple[type[AbstractFlow], ...] = (WeightFlow, LinearisedFlow)
+"""Flows of deep networks, whose parameters are W_1, ..., W_L."""
+
+OF_PARAMETERS: tuple[type[AbstractFlow], ...] = (ParticleFlow, *OF_WEIGHTS)
+"""Flows of the parameters of a network."""
 
 BATCHES = "the steps see batches, whose force is not that of the training risk"
 """Why what follows the training risk along the path is left out."""
 
 
+def unfollowed(integrator: Any) -> str | None:
+    """Why there is no account of the path, if there is none."""
+    if integrator.freezes_force:
+        return None
+    return f"{type(integrator).__name__} keeps no account of its path"
+
+
 def unaccounted(integrator: Any) -> str | None:
     """Why there is no account of the training risk along the path, if there is none."""
-    if not integrator.freezes_force:
-        return f"{type(integrator).__name__} keeps no account of its path"
-    return None if takes_all(integrator) else BATCHES
+    return unfollowed(integrator) or (None if takes_all(integrator) else BATCHES)
 
 
 class Start(NamedTuple):
@@ -157,11 +174,11 @@ class Look:
         """What an account has come to."""
         place = accounts_of(self.observables).index(account)
         if place not in self._found:
-            self._found[place] = account.read(self._ledger[place], self.once(_now))
+            self._found[place] = account.read(self._ledger[place], self.once(present))
         return self._found[place]
 
 
-def _now(look: Look) -> Step:
+def present(look: Look) -> Step:
     """The state as the beginning of a step over all the training points."""
     batch = look.data.x_train, look.data.y_train
     force, rates = look.flow.force_and_rates(look.state, batch)

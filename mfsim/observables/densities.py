@@ -1,5 +1,7 @@
 """What a density shows besides its distances: marginals, and how good its grid is."""
 
+from typing import ClassVar
+
 import jax.numpy as jnp
 
 from mfsim.flows import DensityFlow
@@ -13,6 +15,8 @@ class Marginals(AbstractObservable):
 
     Their axes hold the centres of the cells.
     """
+
+    flows: ClassVar = (DensityFlow,)
 
     def declare(self, flow, integrator, data):
         _need_grid(self, flow)
@@ -36,6 +40,8 @@ class Marginals(AbstractObservable):
 
 class GridQuality(AbstractObservable):
     """Whether a DensityFlow's box and cells will do: boundary_mass, cell_peclet."""
+
+    flows: ClassVar = (DensityFlow,)
 
     def declare(self, flow, integrator, data):
         _need_grid(self, flow)

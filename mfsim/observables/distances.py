@@ -12,7 +12,7 @@ from mfsim.component import count, real, static
 from mfsim.divergences import gaussian
 from mfsim.divergences.gaussian import Estimate, Pairs, standard_error
 from mfsim.divergences.mmd import mmd_terms
-from mfsim.flows import DensityFlow
+from mfsim.flows import DensityFlow, ParticleFlow
 from mfsim.observables import grid
 from mfsim.observables.base import AbstractObservable, with_error
 from mfsim.observables.kl import KL, absent_bounds, flatten
@@ -44,6 +44,7 @@ class Wasserstein(AbstractObservable):
     Source: docs/numerics.md; Gelbrich 1990; Otto and Villani 2000.
     """
 
+    flows: ClassVar = (ParticleFlow, DensityFlow)
     builds_on: ClassVar = (KL,)
 
     max_pairs: int = count(2000, at_least=4)
@@ -168,6 +169,8 @@ class ChiSquare(AbstractObservable):
     Source: docs/numerics.md; the variational form of chi^2.
     """
 
+    flows: ClassVar = (ParticleFlow, DensityFlow)
+
     def declare(self, flow, integrator, data):
         if isinstance(flow, DensityFlow):
             return grid.CHI_SQUARE
@@ -197,6 +200,8 @@ class MMD(AbstractObservable):
 
     Source: Gretton et al. 2012, eq. (3), with the means over p_0 exact.
     """
+
+    flows: ClassVar = (ParticleFlow,)
 
     bandwidth: float = real(1.0, above=0.0)
     max_particles: int = count(2000, at_least=4)

@@ -12,7 +12,7 @@ from mfsim.component import count
 from mfsim.divergences.gaussian import Estimate
 from mfsim.divergences.nodes import prior_nodes
 from mfsim.divergences.partition import Dual, dual, maximise
-from mfsim.flows import DensityFlow
+from mfsim.flows import DensityFlow, ParticleFlow
 from mfsim.observables import grid
 from mfsim.observables.base import AbstractObservable, Look, train_outputs, with_error
 from mfsim.observables.kl import KL, absent_bounds, flatten
@@ -32,6 +32,7 @@ class FreeEnergy(AbstractObservable):
     Source: Chen et al. 2020, eq. (3.3).
     """
 
+    flows: ClassVar = (ParticleFlow, DensityFlow)
     builds_on: ClassVar = (KL,)
 
     def declare(self, flow, integrator, data):
@@ -75,6 +76,7 @@ class Certificate(AbstractObservable):
     Source: Nitanda et al. 2022, sec. 3.2.
     """
 
+    flows: ClassVar = (ParticleFlow, DensityFlow)
     builds_on: ClassVar = (KL,)
 
     max_points: int = count(100, at_least=0)

@@ -1,6 +1,6 @@
 """KL(p_t || p_0) between bounds: derivations and costs are in docs/numerics.md."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -79,6 +79,8 @@ class KL(AbstractObservable):
 
     Source: Chen et al. 2020, Lemma B.1; docs/numerics.md.
     """
+
+    flows: ClassVar = (ParticleFlow, DensityFlow)
 
     fisher_every: int | None = count(None)
     max_points: int = count(100)

@@ -1,7 +1,10 @@
 """Means and covariances of the outputs and of the neurons."""
 
+from typing import ClassVar
+
 import jax.numpy as jnp
 
+from mfsim.flows import DensityFlow, ParticleFlow
 from mfsim.observables.base import AbstractObservable, train_outputs
 from mfsim.series import Series
 
@@ -24,6 +27,8 @@ class NeuronMoments(AbstractObservable):
 
     Cost: the covariance holds (d + 1)^2 numbers a row of the file.
     """
+
+    flows: ClassVar = (ParticleFlow, DensityFlow)
 
     def declare(self, flow, integrator, data):
         size = data.x_train.shape[1] + 1

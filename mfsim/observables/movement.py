@@ -2,19 +2,11 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
 
 from mfsim.component import static
-from mfsim.flows import DensityFlow
+from mfsim.flows import DensityFlow, ParticleFlow
 from mfsim.observables.base import AbstractObservable
 from mfsim.series import Series
-
-
-def _sum_of_squares(tree: PyTree) -> Float[Array, ""]:
-    squares = (
-        jnp.square(leaf).sum(dtype=jnp.float64) for leaf in jax.tree.leaves(tree)
-    )
-    return jnp.sum(jnp.stack(list(squares)))
 
 
 class Displacement(AbstractObservable):
@@ -22,9 +14,12 @@ class Displacement(AbstractObservable):
 
     Raw movement: with noise on, neurons wander even where their law stands still.
 
+    The neurons of a deep network are rows of weights times sqrt(m): its mean square is
+    the sum over all weights.
+
     Fields:
-        blocks: Whether w is taken alone as well: |w_t - w_0|/|w_0|, the relative
-            distance of Luo et al. 2021.
+        blocks: Whether w of two layers is taken alone as well: |w_t - w_0|/|w_0|, the
+            relative distance of Luo et al. 2021.
     """
 
     blocks: bool = static(False)
@@ -46,6 +41,9 @@ class Displacement(AbstractObservable):
         if self.blocks:
             text = "Distance of all input weights from their start, over their size."
             declared["displacement_relative_w"] = Series("1", "RD(w)", text)
+            if not isinstance(flow, ParticleFlow):
+                reason = "the layers of a deep network are taken by LayerDistance"
+                declared["displacement_relative_w"] = reason
         if isinstance(flow, DensityFlow):
             return dict.fromkeys(declared, "a density has no neurons to follow")
         return declared
@@ -54,14 +52,12 @@ class Displacement(AbstractObservable):
         if isinstance(look.flow, DensityFlow):
             return {}
         now, start = look.state.params, look.initial.params
-        width = look.flow.network.width
         moved = jax.tree.map(jnp.subtract, now, start)
-        distance = jnp.sqrt(_sum_of_squares(moved) / width)
-        size = jnp.sqrt(_sum_of_squares(start) / width)
+        distance, size = (jnp.sqrt(look.flow.mean_square(a)) for a in (moved, start))
         found = {"displacement": distance, "displacement_relative": distance / size}
-        if self.blocks:
-            squares = _sum_of_squares(moved.w) / _sum_of_squares(start.w)
-            found["displacement_relative_w"] = jnp.sqrt(squares)
+        if self.blocks and isinstance(look.flow, ParticleFlow):
+            squares = (jnp.square(a.w).sum(dtype=float) for a in (moved, start))
+            found["displacement_relative_w"] = jnp.sqrt(jnp.divide(*squares))
         return found
 
 

@@ -73,13 +73,7 @@ class NtkGap(AbstractObservable):
     def _absent(
         self, names: Any, flow: Any, integrator: Any, data: Data
     ) -> dict[str, str]:
-        if not takes_all(integrator):
-            return dict.fromkeys(names, BATCHES)
-        if (n := len(data.y_train)) > self.max_points:
-            reason = (
-                f"there are {n} training points, more than the max_points = "
-                f"{self.max_points} of NtkGap"
-            )
+        if reason := unpredicted(self, integrator, data):
             return dict.fromkeys(names, reason)
         absent = {}
         if reason := _no_limit(flow.network, data):
@@ -108,11 +102,28 @@ class NtkGap(AbstractObservable):
         return row
 
     def plan(self, flow, data):
-        n, points = len(data.y_train), len(data.y_train) + len(data.y_test)
-        return 8 * n * (2 * points + 3 * n) if n <= self.max_points else 0
+        return prediction_bytes(data) if len(data.y_train) <= self.max_points else 0
 
 
 _SETS = "training", "test"
+
+
+def unpredicted(observable: Any, integrator: Any, data: Data) -> str | None:
+    """Why the kernel of all training points predicts nothing, if it does not."""
+    if not takes_all(integrator):
+        return BATCHES
+    if (n := len(data.y_train)) <= observable.max_points:
+        return None
+    return (
+        f"there are {n} training points, more than the max_points = "
+        f"{observable.max_points} of {type(observable).__name__}"
+    )
+
+
+def prediction_bytes(data: Data) -> int:
+    """Bytes of a kernel on all points and of its decomposition."""
+    n, points = len(data.y_train), len(data.y_train) + len(data.y_test)
+    return 8 * n * (2 * points + 3 * n)
 
 
 def _no_limit(network: Any, data: Data) -> str | None:
@@ -128,6 +139,21 @@ def _no_limit(network: Any, data: Data) -> str | None:
 
 
 def _predict(start: Start, end: str) -> Predict:
+    frozen, step = frozen_kernel(start, end), float(start.integrator.step)
+    if not isinstance(start.flow.loss, SquaredError):
+        return lambda k: loss_flow(frozen, start.flow.loss, [step * k])
+    if not start.integrator.freezes_force:
+        return lambda k: frozen.flow([step * k])
+    return lambda k: frozen.descent(step, [k])
+
+
+def frozen_kernel(start: Start, end: str = "") -> KernelPrediction:
+    """What a kernel at the start predicts, for the squared loss or for `loss_flow`.
+
+    Args:
+        start: A run before its first step.
+        end: Which kernel, by the end of its series' names.
+    """
     flow, data, n = start.flow, start.data, len(start.data.y_train)
     # The kernel does not feel the scale of the outputs, which a sweep may vary.
     network = flow.network
@@ -148,15 +174,11 @@ def _predict(start: Start, end: str) -> Predict:
         return decompose(square), kernel[n:]
 
     spectrum, cross = start.once((NtkGap, end, network), decomposed)
-    labels, step = np.asarray(data.y_train, np.float64), float(start.integrator.step)
+    labels = np.asarray(data.y_train, np.float64)
     rate, options = float(flow.kernel_rate) / n, {"cross": cross, "initial": initial}
-    if isinstance(flow.loss, SquaredError):
-        squared = KernelPrediction(spectrum, labels, 2 * rate, **options)
-        if not start.integrator.freezes_force:
-            return lambda k: squared.flow([step * k])
-        return lambda k: squared.descent(step, [k])
-    other = KernelPrediction(spectrum, labels, rate, **options)
-    return lambda k: loss_flow(other, flow.loss, [step * k])
+    # The derivative of (f - y)^2 is 2 (f - y); others are given to `loss_flow`.
+    slope = 2 if isinstance(flow.loss, SquaredError) else 1
+    return KernelPrediction(spectrum, labels, slope * rate, **options)
 
 
 def _outputs(start: Start, points: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:

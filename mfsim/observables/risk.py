@@ -7,7 +7,8 @@ from jaxtyping import Array
 from mfsim.observables.base import AbstractObservable, Look, train_outputs
 from mfsim.series import Series
 
-_NO_TEST = "the dataset has no test points"
+NO_TEST = "the dataset has no test points"
+NO_SIGNS = "the labels are not all -1 or 1"
 
 
 class Risk(AbstractObservable):
@@ -18,7 +19,7 @@ class Risk(AbstractObservable):
         test = Series("loss", "L_D", "Mean loss over the test points.")
         return {
             "train_risk": train,
-            "test_risk": test if len(data.y_test) else _NO_TEST,
+            "test_risk": test if len(data.y_test) else NO_TEST,
         }
 
     def measure(self, look):
@@ -38,9 +39,9 @@ class Accuracy(AbstractObservable):
         declared: dict[str, Series | str] = {}
         for part, y in (("train", data.y_train), ("test", data.y_test)):
             if not len(y):
-                declared[f"{part}_error"] = _NO_TEST
+                declared[f"{part}_error"] = NO_TEST
             elif not np.all(np.abs(y) == 1):
-                declared[f"{part}_error"] = "the labels are not all -1 or 1"
+                declared[f"{part}_error"] = NO_SIGNS
             else:
                 text = f"Share of {part} points with y f(x) <= 0."
                 declared[f"{part}_error"] = Series("1", "err", text)
