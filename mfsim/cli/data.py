@@ -1,6 +1,5 @@
 """Commands for the image files that some datasets read."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,9 +38,11 @@ def get(
     Files that are whole stay; what broke off goes on. Prints the folder.
     """
     from mfsim.datasets.downloads import fetch
+    from mfsim.datasets.image_folders import named_folder
     from mfsim.datasets.official import SOURCES
 
-    folder = (to or Path(os.environ.get("MFSIM_DATA") or "datasets")).absolute()
+    found = named_folder(None)
+    folder = (to or found or Path("datasets")).absolute()
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"--to must be a folder, got the file {str(folder)!r}.")
     if mirror is not None and not mirror.startswith(("http://", "https://")):
@@ -49,7 +50,7 @@ def get(
     addresses = None if mirror is None else [mirror]
     with _make_bars(quiet) as report:
         target = fetch(SOURCES[name], folder, addresses=addresses, report=report)
-    if not quiet and not os.environ.get("MFSIM_DATA"):
+    if not quiet and folder != found:
         typer.echo(f"Configs find it by MFSIM_DATA={folder} or by folder.", err=True)
     typer.echo(target)
 

@@ -1,6 +1,7 @@
 """The MNIST files, or files of their format and names."""
 
 import gzip
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -116,8 +117,7 @@ def read_idx(path: Path) -> UInt8[np.ndarray, "*shape"]:
         raise ConfigError(
             f"{path.name} must be a whole file that can be read, got: {reason}."
         ) from error
-    # In Python's own integers: the product of a damaged header may be of any size.
-    size = int(np.prod(np.array(shape, dtype=object)))
+    size = math.prod(shape)
     if len(content) != size:
         raise ConfigError(
             f"{path.name} must have {size} bytes after its header, which says "

@@ -94,12 +94,13 @@ def _plain(value: Any) -> Any:
 
 
 def _as_array(noted: _Noted) -> UInt8[np.ndarray, "n d"] | None:
-    """The matrix of bytes that was noted, None for any other array."""
+    """The matrix of bytes that was noted, None for an empty or any other array."""
     match noted.state:
         case (_, (int(rows), int(columns)), _Noted() as dtype, order, bytes(content)):
             if dtype.arguments[:1] not in (("u1",), (b"u1",)):
                 return None
-            if min(rows, columns) < 0 or rows * columns != len(content):
+            # Beside 0 rows any number of columns would do, also one beyond an array's.
+            if min(rows, columns) < 1 or rows * columns != len(content):
                 return None
             flat = np.frombuffer(content, np.uint8)
             return flat.reshape((rows, columns), order="F" if order else "C")

@@ -52,9 +52,6 @@ class LinearisedFlow(AbstractWeightFlow):
     def force(self, state: State, batch: Batch) -> Weights:
         return self._force(self.model(state), state.params, batch)[0]
 
-    def complain(self) -> list[str]:
-        return self.network.complain()
-
     @property
     def _keeps_origin(self) -> bool:
         return True

@@ -121,11 +121,14 @@ class AbstractWeightFlow(AbstractLangevinFlow):
             for k, block in enumerate(params, start=1)
         }
 
+    def complain(self) -> list[str]:
+        return self.network.complain()
+
     def plan(self, data: Data, dtype: DTypeLike) -> dict[str, int]:
         n, d = data.x_train.shape
         itemsize = jnp.dtype(dtype).itemsize
         numbers = sum(r * c for r, c in self.network.shapes(d))
-        copies = 1 + self.shadow + self._keeps_origin
+        copies = 1 + (self.shadow and not self.is_cold) + self._keeps_origin
         block = self._samples_per_block(jax.ShapeDtypeStruct((n, d), dtype))
         return {
             "state": copies * numbers * itemsize,
@@ -220,9 +223,6 @@ class WeightFlow(AbstractWeightFlow):
         # Zero, but not to a compiler, which has to reckon with infinities.
         last = 0 * back[0, 0]
         return jax.tree.map(lambda layer: layer + last, force)
-
-    def complain(self) -> list[str]:
-        return self.network.complain()
 
     @property
     def _keeps_origin(self) -> bool:

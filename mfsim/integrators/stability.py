@@ -39,7 +39,9 @@ def largest_eigenvalue(
     # Fixed and without symmetry, so that no eigenvector of a real kernel is missed.
     start = 1 + jax.random.normal(jax.random.key(0), (n,), x.dtype)
     v = start / jnp.linalg.norm(start)
-    return jax.lax.fori_loop(0, _ITERATIONS, iterate, (v, jnp.zeros((), x.dtype)))[1]
+    # The kernel of one point, a batch of online descent, is a number.
+    times = _ITERATIONS if n > 1 else 1
+    return jax.lax.fori_loop(0, times, iterate, (v, jnp.zeros((), x.dtype)))[1]
 
 
 def stable_step(

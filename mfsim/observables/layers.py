@@ -29,7 +29,8 @@ class LayerDistance(AbstractObservable):
     layer_distance_scaled is m^a times it, layer_radius the largest of these: the least
     R of a ball |W_l - W_l(0)|_F <= R m^(-a) that holds all weights. With noise on,
     w2_upper_layer = |W_l - S_l|_F, S the shadow, whose law is that of the start for
-    ever: sqrt(m) times the root mean square distance of weights that are coupled.
+    ever: the root mean square distance of neurons, sqrt(m) times the rows of W_l (the
+    entries of W_L), from those that they are coupled to.
 
     Source: Chen, Cao, Zou, Gu 2021, sec. 3; docs/numerics.md, "The shadow".
     """

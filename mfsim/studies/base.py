@@ -38,14 +38,30 @@ class AbstractStudy(Component):
             ValueError: If a field does not suit; the message begins with its name.
         """
 
+    def refine(self, runs: Mapping[str, xarray.Dataset]) -> tuple[Sweep, ...]:
+        """What else is to be run, after what has been; nothing unless a study searches.
+
+        It is asked after every round, until it asks for nothing new. It goes by the
+        results alone, so that a study that was stopped comes to the same.
+
+        Args:
+            runs: As for `analyse`, but without a sweep of which no run completed.
+
+        Returns:
+            Sweeps of the same names or of others, whose points come on top. Axes keep
+            the places that they have.
+        """
+        return ()
+
     @abc.abstractmethod
     def analyse(self, runs: Mapping[str, xarray.Dataset]) -> Findings:
         """Verdicts, tables and charts.
 
         Args:
             runs: For each sweep, by its name, its runs as `mfsim.open_sweep` has them:
-                the swept axes, "save" and the series' own; NaN, with the status
-                "missing", where a run did not complete.
+                the swept axes, "save" and the series' own; NaN where a run did not
+                complete, with how it ended as its status, and "missing" where none was
+                asked for.
         """
 
     def quick(self) -> "AbstractStudy":
@@ -105,7 +121,7 @@ def judge(
     claim: str,
     predicted: str,
     measure: Callable[[], Estimate],
-    holds: Callable[[Estimate], bool],
+    holds: Callable[[Estimate], bool | None],
     note: str = "",
 ) -> Verdict:
     """A verdict, or why there is none.
@@ -115,19 +131,20 @@ def judge(
         predicted: The theory's value, and the tolerance if there is one.
         measure: Measures it; where it raises `TooFew`, nothing is judged. What is no
             estimate, such as a count, has NaN for ends.
-        holds: Whether what was measured agrees.
+        holds: Whether what was measured agrees; None if it does not say.
         note: What stands beside it, such as a theorem's bound.
     """
     try:
         found = measure()
     except TooFew as error:
         return Verdict(claim, predicted, note=joined(note, str(error)))
+    agrees = holds(found)
     return Verdict(
         claim,
         predicted,
         measured=float(found.value),
         interval=_interval(found),
-        holds=bool(holds(found)),
+        holds=None if agrees is None else bool(agrees),
         note=joined(note, found.warning),
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import tomli_w
+import xarray
 
 from mfsim.component import describe
 from mfsim.ensemble import Outcome, pick_devices, run_tasks
@@ -54,17 +55,19 @@ def run_study(
         ConfigError: If an experiment cannot be run.
         MfsimError: If no run of a sweep completes.
     """
-    began, folder = time.monotonic(), Path(folder)
-    parts = {sweep.name: _tasks(sweep, folder / RUNS) for sweep in _sweeps(study)}
-    tasks = {task.path: task for part in parts.values() for task in part}
+    began, done = time.monotonic(), _Done(Path(folder))
     stop = stop or threading.Event()
-    outcomes = run_tasks(
-        list(tasks.values()), resume=True, device=device, progress=progress, stop=stop
-    )
-    if stop.is_set():
-        return None
-    runs = {path: open_trajectory(path) for path in tasks if path.exists()}
-    findings = _analyse(study, parts, runs, outcomes)
+    wanted, runs = _planned(study), {}
+    while new := done.add(wanted):
+        done.take(
+            run_tasks(new, resume=True, device=device, progress=progress, stop=stop)
+        )
+        if stop.is_set():
+            return None
+        runs = done.joined()
+        with jax.enable_x64(True):
+            wanted = study.refine(runs)
+    outcomes = done.outcomes.values()
     record = StudyRecord(
         name=study_name(type(study)),
         question=study.question,
@@ -73,17 +76,64 @@ def run_study(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         version=metadata.version("mfsim"),
         device=str(pick_devices(device)[0].device_kind),
+        findings=_analyse(study, done, runs),
         wall_seconds=time.monotonic() - began,
-        run_seconds=_seconds(runs.values()),
+        run_seconds=_seconds(done.runs.values()),
         statuses=dict(Counter(outcome.status for outcome in outcomes)),
-        parts={name: list(map(_point, part)) for name, part in parts.items()},
-        findings=findings,
+        parts={n: list(map(_point, part.values())) for n, part in done.parts.items()},
     )
-    write_record(record, folder)
+    write_record(record, Path(folder))
     return record
 
 
-def _sweeps(study: AbstractStudy) -> tuple[Sweep, ...]:
+class _Done:
+    """What was asked for so far, and what came of it.
+
+    Attributes:
+        parts: For each sweep its tasks, by their files.
+        outcomes: How they ended.
+        runs: Their files.
+    """
+
+    def __init__(self, folder: Path):
+        self._folder = folder / RUNS
+        self.parts: dict[str, dict[Path, Task]] = {}
+        self.outcomes: dict[Path, Outcome] = {}
+        self.runs: dict[Path, Trajectory] = {}
+
+    def add(self, sweeps: Iterable[Sweep]) -> list[Task]:
+        """Take what is asked for; the tasks that are new."""
+        found = {}
+        for sweep in sweeps:
+            tasks = {task.path: task for task in _tasks(sweep, self._folder)}
+            self.parts.setdefault(sweep.name, {}).update(tasks)
+            found.update(tasks)
+        return [task for path, task in found.items() if path not in self.outcomes]
+
+    def take(self, outcomes: Iterable[Outcome]) -> None:
+        """Take how tasks ended."""
+        for outcome in outcomes:
+            path = outcome.task.path
+            self.outcomes[path] = outcome
+            if path.exists():
+                self.runs[path] = open_trajectory(path)
+
+    def joined(self) -> dict[str, xarray.Dataset]:
+        """The runs of each sweep of which one completed."""
+        found = {}
+        for name, tasks in self.parts.items():
+            status = {path: self.outcomes[path].status for path in tasks}
+            whole = [path for path in tasks if status[path] == "completed"]
+            if not whole:
+                continue
+            runs = join_sweep((self.runs[path], tasks[path].sweep) for path in whole)
+            for path, task in tasks.items():
+                runs.status[dict(task.sweep or {})["index"]] = status[path]
+            found[name] = runs.assign_coords(_axes(list(tasks.values())))
+        return found
+
+
+def _planned(study: AbstractStudy) -> tuple[Sweep, ...]:
     try:
         return study.experiments()
     except ValueError as error:
@@ -100,29 +150,21 @@ def _tasks(sweep: Sweep, folder: Path) -> list[Task]:
 
 
 def _analyse(
-    study: AbstractStudy,
-    parts: Mapping[str, Sequence[Task]],
-    runs: Mapping[Path, Trajectory],
-    outcomes: Sequence[Outcome],
+    study: AbstractStudy, done: _Done, runs: Mapping[str, xarray.Dataset]
 ) -> Findings:
     """The findings, in float64, and a note on every run that did not complete."""
-    joined = {}
-    for name, tasks in parts.items():
-        found = [(runs[t.path], t.sweep) for t in tasks if t.path in runs]
-        whole = [(run, place) for run, place in found if run.status == "completed"]
-        if not whole:
-            paths = {task.path for task in tasks}
-            why = next(o.message for o in outcomes if o.task.path in paths)
+    for name, tasks in done.parts.items():
+        if name not in runs:
+            why = next(done.outcomes[path].message for path in tasks)
             raise MfsimError(
                 f"{name} must have a run that completes, got none of "
                 f"{len(tasks)}: {why}"
             )
-        joined[name] = join_sweep(whole).assign_coords(_axes(tasks))
     with jax.enable_x64(True):
-        findings = study.analyse(joined)
+        findings = study.analyse(runs)
     lost = [
         f"Run {o.task.name} {o.status} and is left out: {o.message}"
-        for o in outcomes
+        for o in done.outcomes.values()
         if o.status != "completed"
     ]
     return dataclasses.replace(findings, notes=(*findings.notes, *lost))
@@ -132,7 +174,7 @@ def _axes(tasks: Sequence[Task]) -> dict[str, list[Any]]:
     """The values of each axis, also of those at which no run completed."""
     places = [dict(task.sweep or {}) for task in tasks]
     found = {}
-    for dim, size in zip(places[0]["dims"], places[0]["sizes"], strict=True):
+    for dim, size in zip(places[-1]["dims"], places[-1]["sizes"], strict=True):
         values = {p["index"][dim]: p["values"].get(dim) for p in places}
         if len(values) == size and None not in values.values():
             found[dim] = [values[index] for index in range(size)]

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from mfsim.losses import AbstractLoss
 
-_EASE, _STIFFEN = 0.9, 1.5
+EASE, STIFFEN = 0.9, 1.5
 """Of the curvature from step to step, and where a step was too long."""
 
 _ROUNDING = 1e-14
@@ -123,10 +123,8 @@ def _advance(problem: Problem, radius: Array, at: Descent) -> Descent:
     curvature = _backtracked(problem, radius, at, gradient)
     point = _into_balls(at.ahead.plus(-1 / curvature, gradient), radius)
     way = point.plus(-1.0, at.point)
-    # The momentum is dropped where it points uphill.
     uphill = at.ahead.plus(-1.0, point).dot(way).sum() > 0
-    momentum = jnp.where(uphill, 1.0, (1 + jnp.sqrt(1 + 4 * at.momentum**2)) / 2)
-    carry = jnp.where(uphill, 0.0, (at.momentum - 1) / momentum)
+    momentum, carry = next_momentum(at.momentum, uphill)
     return Descent(
         step=at.step + 1,
         point=point,
@@ -137,6 +135,15 @@ def _advance(problem: Problem, radius: Array, at: Descent) -> Descent:
         lower=jnp.maximum(lower, at.lower),
         upper=problem.value(point),
     )
+
+
+def next_momentum(momentum: Array, uphill: Array) -> tuple[Array, Array]:
+    """Nesterov's next t, and the share of the last way that is gone again.
+
+    Where that way points uphill both begin anew.
+    """
+    following = jnp.where(uphill, 1.0, (1 + jnp.sqrt(1 + 4 * momentum**2)) / 2)
+    return following, jnp.where(uphill, 0.0, (momentum - 1) / following)
 
 
 def _backtracked(
@@ -152,7 +159,7 @@ def _backtracked(
         excess = problem.value(point) - model
         return (excess > _ROUNDING) & (curvature < problem.steepest)
 
-    return jax.lax.while_loop(too_small, lambda c: _STIFFEN * c, _EASE * at.curvature)
+    return jax.lax.while_loop(too_small, lambda c: STIFFEN * c, EASE * at.curvature)
 
 
 def _into_balls(point: Point, radius: Array) -> Point:

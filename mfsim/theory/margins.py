@@ -13,10 +13,8 @@ from scipy.spatial.distance import cdist
 from mfsim.kernels.gram import check_vector
 from mfsim.kernels.inputs import as_points
 from mfsim.memory import require_memory
+from mfsim.theory.ball_descent import EASE, STIFFEN, next_momentum
 from mfsim.theory.lazy_setting import check_positive
-
-_EASE, _STIFFEN = 0.9, 1.5
-"""Of the curvature from step to step, and where a step was too long."""
 
 _SMOOTHING = 0.5
 """Of the present gap: the radius within which the norms are rounded off."""
@@ -178,14 +176,13 @@ def _advance(rows: Array, active: Array, at: _Descent) -> _Descent:
         return there.smooth - model > _ROUNDING * here.norm
 
     curvature = jax.lax.while_loop(
-        too_small, lambda c: _STIFFEN * c, _EASE * at.curvature
+        too_small, lambda c: STIFFEN * c, EASE * at.curvature
     )
     masses = moved(curvature)
     norm = _means(rows, active, masses, width).norm
     way = masses - at.masses
     uphill = (at.ahead - masses) @ way > 0
-    momentum = jnp.where(uphill, 1.0, (1 + jnp.sqrt(1 + 4 * at.momentum**2)) / 2)
-    carry = jnp.where(uphill, 0.0, (at.momentum - 1) / momentum)
+    momentum, carry = next_momentum(at.momentum, uphill)
     return _Descent(
         step=at.step + 1,
         masses=masses,

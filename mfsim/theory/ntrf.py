@@ -209,8 +209,7 @@ def _check_weights(network: Any, params: Any, x: np.ndarray) -> None:
             "network must be a DeepRelu, whose layers have a ball each, got "
             f"{type(network).__name__}."
         )
-    m = network.width
-    wanted = [(m, x.shape[1]), *[(m, m)] * (network.depth - 2), (1, m)]
+    wanted = network.shapes(x.shape[1])
     shapes = [np.shape(weights) for weights in params]
     if shapes != wanted:
         raise ValueError(f"params must have the shapes {wanted}, got {shapes}.")

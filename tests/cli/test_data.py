@@ -279,6 +279,8 @@ def test_get_prints_the_folder_and_says_how_it_is_found(
     assert_fetched(tmp_path / "mine" / "a")
     out = f"{tmp_path / 'other' / 'a'}\n"
     assert say(*words, "--to", "other") == (0, out, "")
+    told = say("data", "get", "mnist", "--from", mirror, "--to", "other")[2]
+    assert f"MFSIM_DATA={tmp_path / 'other'}" in told
     assert (len(servers[0].asked), len(servers[1].asked)) == (2, 4)
 
 

@@ -294,8 +294,9 @@ def test_padding_refuses_noise(kind):
 
 
 @each_flow
-def test_plan_counts_the_bytes_of_the_state(kind, key):
-    flow = make_flow(kind, temperature=0.1)
+@pytest.mark.parametrize("temperature", [0.0, 0.1])
+def test_plan_counts_the_bytes_of_the_state(kind, temperature, key):
+    flow = make_flow(kind, temperature=temperature)
     data = Data(*(np.zeros(s) for s in [(N, DIM), (N,), (0, DIM), (0,)]))
     held = jax.tree.leaves(flow.init(key, DIM, "float32"))
     planned = flow.plan(data, "float32")["state"]

@@ -249,6 +249,9 @@ MALICIOUS = {
     "less than nothing": lambda _: by_hand(
         _MAKE + b"(K\x01J\xff\xff\xff\xffJ\xff\xff\xff\xff\x86" + _U1 + b"\x89U\x01atb"
     ),
+    "rows of any length": lambda _: by_hand(
+        _MAKE + b"(K\x01K\x00\x8a\x09" + bytes(8) + b"\x40\x86" + _U1 + b"\x89U\x00tb"
+    ),
     "a huge string": lambda _: b"\x80\x04\x8e" + b"\xff" * 7 + b"\x3f.",
     "a list": lambda _: pickle.dumps([1, 2]),
     "nothing": lambda _: b"",

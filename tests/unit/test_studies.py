@@ -13,6 +13,7 @@ from mfsim.component import build, describe, kinds, static
 from mfsim.datasets import SphereTeacher
 from mfsim.errors import ConfigError, MfsimError
 from mfsim.findings import Findings, Table, read_record
+from mfsim.progress import Progress
 from mfsim.studies import AbstractStudy, load_study, run_study, study_name
 from mfsim.studies.base import grid, judge, judge_near, last, require_rising
 from mfsim.studies.statistics import Estimate, TooFew
@@ -105,6 +106,72 @@ def test_a_stopped_study_goes_on_where_it_was(tmp_path):
     assert run_study(SmallestStudy(), tmp_path) is not None
 
 
+class Halving(AbstractStudy):
+    """Halves alpha, one run a round, twice at most, while risks end below a level."""
+
+    question: ClassVar[str] = "At which alpha?"
+    QUICK: ClassVar = {}
+
+    level: float = 0.0
+
+    def experiments(self):
+        return (self.ask((1.0,)),)
+
+    def refine(self, runs):
+        alphas = runs["halves"].alpha.values
+        if len(alphas) == 3 or last(runs["halves"], "train_risk")[-1] > self.level:
+            return ()
+        return (self.ask((*map(float, alphas), float(alphas[-1]) / 2)),)
+
+    def ask(self, alphas):
+        return grid("halves", {"alpha": alphas}, lambda alpha: experiment(alpha, 0))
+
+    def analyse(self, runs):
+        rows = tuple((float(a),) for a in runs["halves"].alpha)
+        return Findings(tables=(Table("halves", "Halves", ("alpha",), rows),))
+
+
+def test_a_study_asks_for_more_until_it_has_seen_enough(tmp_path):
+    record = run_study(Halving(level=1e9), tmp_path)
+    assert record is not None
+    assert record.findings.tables[0].rows == ((1.0,), (0.5,), (0.25,))
+    assert record.statuses == {"completed": 3}
+    assert [p["values"]["alpha"] for p in record.parts["halves"]] == [1.0, 0.5, 0.25]
+    times = {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").iterdir()}
+    assert len(times) == 3
+    again = run_study(Halving(level=1e9), tmp_path)
+    assert again is not None
+    assert again.findings == record.findings
+    assert times == {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").iterdir()}
+    # A study that has seen enough at once asks for nothing.
+    one = run_study(Halving(level=0.0), tmp_path)
+    assert one is not None
+    assert one.statuses == {"completed": 1}
+
+
+def test_a_study_stopped_between_rounds_comes_to_the_same(tmp_path):
+    stop = threading.Event()
+
+    class Stopping(Progress):
+        """Stops everything when the second run begins."""
+
+        def begin(self, name, step, total):
+            super().begin(name, step, total)
+            begun.append(name)
+            if len(begun) == 2:
+                stop.set()
+
+    begun = []
+    study = Halving(level=1e9)
+    assert run_study(study, tmp_path / "a", progress=Stopping(), stop=stop) is None
+    assert len(begun) == 2
+    resumed, whole = run_study(study, tmp_path / "a"), run_study(study, tmp_path / "b")
+    assert resumed is not None
+    assert whole is not None
+    assert resumed.findings == whole.findings
+    assert resumed.parts == whole.parts
+
+
 def test_runs_that_do_not_complete_are_left_out_and_told(tmp_path):
     class HalfDiverging(AbstractStudy):
         """Diverges at one of two points."""
@@ -119,7 +186,7 @@ def test_runs_that_do_not_complete_are_left_out_and_told(tmp_path):
 
         def analyse(self, runs):
             half = runs["half"]
-            assert list(half.status.values) == ["completed", "missing"]
+            assert list(half.status.values) == ["completed", "diverged"]
             # Where no run completed, the axis still has its value.
             assert list(half.alpha.values) == [1.0, 2.0]
             found = last(half, "train_risk").values
@@ -196,6 +263,11 @@ def test_a_tolerance_goes_by_the_estimate_and_tells_of_wide_intervals(
     )
     assert (verdict.holds, verdict.note) == (holds, note)
     assert verdict.interval == found[1:3]
+
+
+def test_what_does_not_say_is_no_verdict():
+    found = judge("c", "p", lambda: Estimate(1.0, 0.5, 2.0), lambda e: None)
+    assert (found.measured, found.holds) == (1.0, None)
 
 
 def test_a_count_has_no_interval():

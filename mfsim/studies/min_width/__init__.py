@@ -1,0 +1,3 @@
+"""The smallest width with zero training error, against the number of points."""
+
+from mfsim.studies.min_width.study import MinWidth as MinWidth
