@@ -41,6 +41,7 @@ def plan(what: Experiment | Sweep, *, device: str | None = None) -> str:
         largest = max(members, key=member_bytes)
         lines += _sizes(largest, max(map(len, groups)))
         lines += _left_out(largest)
+        lines += _warnings(members)
         lines.append(_steps(members))
     lines.append(
         f"time      about {_duration(seconds)} on {workers} x {devices[0].platform}, "
@@ -55,7 +56,7 @@ def _sizes(member: Member, together: int) -> list[str]:
     bytes_ = flow.plan(data, member.experiment.dtype)
     block = bytes_.pop("samples_per_block", None)
     if measuring := measuring_bytes(member.experiment, data):
-        bytes_["kernels"] = measuring
+        bytes_["measuring"] = measuring
     arrays = ", ".join(f"{name} {_size(b)}" for name, b in bytes_.items())
     blocks = f"; {block} samples a block, by flow.block_mib" if block else ""
     row = sum(
@@ -79,6 +80,12 @@ def _left_out(member: Member) -> list[str]:
         if isinstance(series, str):
             names.setdefault(series, []).append(name)
     return [f"left out  {', '.join(each)}: {why}" for why, each in names.items()]
+
+
+def _warnings(members: list[Member]) -> list[str]:
+    """What is questionable about the flows, each once."""
+    texts = (text for each in members for text in each.experiment.flow.complain())
+    return [f"warning   {text}" for text in dict.fromkeys(texts)]
 
 
 def _steps(members: list[Member]) -> str:

@@ -5,6 +5,7 @@ together, `program` compiles what a group needs, `group` is the loop over chunks
 `member` keeps one run's file, and `runs` spreads the groups over cores or devices.
 """
 
+from mfsim.ensemble.program import Programs as Programs
 from mfsim.ensemble.runs import Outcome as Outcome
 from mfsim.ensemble.runs import num_workers as num_workers
 from mfsim.ensemble.runs import pick_devices as pick_devices

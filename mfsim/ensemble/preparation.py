@@ -179,9 +179,10 @@ def _check_memory(experiment: Experiment, data: Data) -> None:
     observable: Any
     for i, observable in enumerate(experiment.observables):
         if (kernels := observable.plan(flow, data)) > there - needed:
+            given = getattr(observable, "max_points", type(observable).__name__)
+            field = ".max_points" if hasattr(observable, "max_points") else ""
             raise ConfigError(
-                f"observables[{i}].max_points must let kernels fit beside the state "
-                f"in the {there / 2**30:.3g} GiB of memory, got "
-                f"{getattr(observable, 'max_points', None)}, which needs "
-                f"{kernels / 2**30:.3g} GiB."
+                f"observables[{i}]{field} must let what is measured fit beside the "
+                f"state in the {there / 2**30:.3g} GiB of memory, got {given}, which "
+                f"needs {kernels / 2**30:.3g} GiB; lower it, or flow.{flow.size}."
             )

@@ -54,6 +54,7 @@ def run_tasks(
     progress: Progress | None = None,
     stop: threading.Event | None = None,
     ended: Callable[[Outcome], None] = lambda outcome: None,
+    programs: Programs | None = None,
 ) -> list[Outcome]:
     """Run tasks to their files; all are checked before the first begins.
 
@@ -65,6 +66,7 @@ def run_tasks(
         progress: Who listens.
         stop: Set it, and every run saves itself and ends as "interrupted".
         ended: Called, from any thread, with each outcome as it comes.
+        programs: Where compiled programs are kept for later calls.
 
     Raises:
         ConfigError: If a task cannot be run, before anything is written.
@@ -81,7 +83,7 @@ def run_tasks(
         if resume:
             _open_again(members)
         groups = make_groups(members, num_workers(devices), memory_of(devices[0]))
-    programs = Programs()
+    programs = programs or Programs()
     for outcome in outcomes.values():
         ended(outcome)
 

@@ -96,6 +96,11 @@ class AbstractFlow(Component):
     def kernel_rate(self) -> Any:
         """Kernel time per unit of flow time, alpha^2 of two-layer networks."""
 
+    @property
+    @abstractmethod
+    def diffusion(self) -> Any:
+        """The diffusion coefficient D of the noise, and of the decay D/std^2."""
+
     @abstractmethod
     def prior_std(self) -> PyTree:
         """Standard deviation of the prior, block by block."""
@@ -154,11 +159,6 @@ class AbstractLangevinFlow(AbstractFlow):
     @abstractmethod
     def twin_force(self, origin: PyTree, params: PyTree, batch: Batch) -> PyTree:
         """The force on parameters of which the outputs are linear about `origin`."""
-
-    @property
-    @abstractmethod
-    def diffusion(self) -> Any:
-        """The diffusion coefficient D, which is also the decay's."""
 
     @abstractmethod
     def mean_square(self, moved: PyTree) -> Float[Array, ""]:

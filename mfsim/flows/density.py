@@ -168,6 +168,10 @@ class DensityFlow(AbstractFlow):
         return 0.0
 
     @property
+    def diffusion(self) -> Any:
+        return self.temperature
+
+    @property
     def kernel_rate(self) -> Any:
         return self.network.alpha**2
 

@@ -122,7 +122,7 @@ class AbstractWeightFlow(AbstractLangevinFlow):
         }
 
     def complain(self) -> list[str]:
-        return self.network.complain()
+        return [f"flow.network.{complaint}" for complaint in self.network.complain()]
 
     def plan(self, data: Data, dtype: DTypeLike) -> dict[str, int]:
         n, d = data.x_train.shape

@@ -14,7 +14,7 @@ from mfsim.blocks import map_members
 from mfsim.component import Component
 from mfsim.datasets import Data
 from mfsim.flows import AbstractFlow, LinearisedFlow, ParticleFlow, WeightFlow
-from mfsim.flows.base import Batch, turn
+from mfsim.flows.base import AbstractLangevinFlow, Batch, turn
 from mfsim.integrators.noise import free_change, normal
 
 
@@ -160,23 +160,9 @@ class AbstractStepper(AbstractIntegrator):
     ) -> Carry:
         reals, static = eqx.partition((self, flow), eqx.is_array)
 
-        def move(
-            reals: PyTree, batch: Batch, k: Array, loop: PyTree, noise: PyTree
-        ) -> PyTree:
+        def move(reals: PyTree, *args: Any) -> PyTree:
             stepper, flow = eqx.combine(reals, static)
-            turned, ledger = loop
-            state = turn(turned)
-            if accounts:
-                force, rates = flow.force_and_rates(state, batch)
-                now = Step(flow, stepper, batch, k, state, force, rates)
-                both = zip(accounts, ledger, strict=True)
-                ledger = tuple(account.add(kept, now) for account, kept in both)
-                stepper = _after(stepper, accounts, ledger)
-            else:
-                force = flow.force(state, batch)
-            params = stepper.move(flow, turned.params, turn(force), noise)
-            shadow = _follow(flow, stepper, turned.shadow, noise)
-            return turned._replace(params=params, shadow=shadow), ledger
+            return _moved(stepper, flow, accounts, *args)
 
         # Members that share noise meet at every step; without it each goes its way.
         take = _alone if flow.is_cold else map_members
@@ -207,11 +193,10 @@ class AbstractStepper(AbstractIntegrator):
         return self.step / (4 * temperature)
 
     def move(
-        self, flow: AbstractFlow, params: PyTree, force: PyTree, noise: PyTree
+        self, flow: AbstractLangevinFlow, params: PyTree, force: PyTree, noise: PyTree
     ) -> PyTree:
         """The parameters after one step; `noise` as in `update`."""
         moving, frozen, std = _partition(flow, params)
-
         step: Any = self.step
 
         def update(*args: Any) -> Array:
@@ -242,6 +227,25 @@ class AbstractStepper(AbstractIntegrator):
         return jax.random.permutation(jax.random.fold_in(key, epoch), samples)
 
 
+def _moved(
+    stepper: Any, flow: Any, accounts: Any, batch: Batch, k: Array, at: Any, noise: Any
+) -> tuple[PyTree, tuple[PyTree, ...]]:
+    """The state, its matrices turned, and the ledger after step k, by those at it."""
+    turned, ledger = at
+    state = turn(turned)
+    if accounts:
+        force, rates = flow.force_and_rates(state, batch)
+        now = Step(flow, stepper, batch, k, state, force, rates)
+        both = zip(accounts, ledger, strict=True)
+        ledger = tuple(account.add(kept, now) for account, kept in both)
+        stepper = _after(stepper, accounts, ledger)
+    else:
+        force = flow.force(state, batch)
+    params = stepper.move(flow, turned.params, turn(force), noise)
+    shadow = _follow(flow, stepper, turned.shadow, noise)
+    return turned._replace(params=params, shadow=shadow), ledger
+
+
 def _after(
     stepper: AbstractStepper,
     accounts: tuple[AbstractAccount, ...],
@@ -262,7 +266,7 @@ def _alone(f: Callable[..., PyTree], *args: PyTree) -> PyTree:
     return f(*args)
 
 
-def _follow(flow: AbstractFlow, stepper: Any, shadow: PyTree, noise: PyTree) -> PyTree:
+def _follow(flow: Any, stepper: Any, shadow: PyTree, noise: PyTree) -> PyTree:
     """The shadow after one step with the noise of the parameters and no force."""
     if shadow is None or flow.is_cold:
         return shadow

@@ -41,7 +41,7 @@ def layered_kernel(
     n, k = len(x), len(x if y is None else y)
     empty = jnp.zeros((n, k), x.dtype)
     row = 8 * (2 * (len(params) - 1) * width + dim + 1)
-    signals = partial(_signals, params)
+    signals = partial(signals_of, params)
     points, others, find = x, x if y is None else y, signals
     block = max(1, budget // (2 * row))
     if (n if y is None else n + k) * row <= budget:
@@ -74,7 +74,8 @@ def _block(rows: int) -> int:
     return most if rows > 2 * _LEAST_ROWS else rows
 
 
-def _signals(params: tuple[Array, ...], x: Array) -> Signals:
+def signals_of(params: tuple[Float[Array, "_ _"], ...], x: Array) -> Signals:
+    """The signals of points, forward and backward."""
     forward = [x]
     for weights in params[:-1]:
         forward.append(jax.nn.relu(forward[-1] @ weights.T))

@@ -23,8 +23,8 @@ class DeepRelu(AbstractNetwork):
     Fields:
         width: Hidden width m.
         depth: Number of weight matrices L; 2 is one hidden layer.
-        scale_exponent: The exponent a of the output scale; the theory has (0, 1/2], of
-            which 1/2 is the kernel regime.
+        scale_exponent: The exponent a of the output scale, from -2 to 2; the theory has
+            (0, 1/2], of which 1/2 is the kernel regime.
         active: Neurons a hidden layer that are there, m in every formula; the others
             are zero for ever, so that networks of several widths share one program. All
             unless given.
@@ -34,7 +34,7 @@ class DeepRelu(AbstractNetwork):
 
     width: int = count()
     depth: int = count(2, at_least=2)
-    scale_exponent: float = real(0.5)
+    scale_exponent: float = real(0.5, at_least=-2.0, at_most=2.0)
     active: float | None = real(None, at_least=1.0)
 
     def __check_init__(self):
@@ -98,8 +98,8 @@ class DeepRelu(AbstractNetwork):
         if 0 < self.scale_exponent <= 0.5:
             return []
         return [
-            "flow.network.scale_exponent is outside (0, 1/2], where no theorem holds, "
-            f"got {self.scale_exponent:g}."
+            "scale_exponent is outside (0, 1/2], where no theorem holds, got "
+            f"{self.scale_exponent:g}."
         ]
 
     def trainable_mask(self, params: Weights) -> Any:

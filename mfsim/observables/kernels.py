@@ -213,7 +213,8 @@ class KernelSpectrum(AbstractObservable):
             return None
         return (
             "kernel_lambda_min is 0 within its error: some training inputs are alike, "
-            "opposite or 0; mfsim.kernels.require_positive names them."
+            "opposite or 0, or the neurons too few to tell them apart; "
+            "mfsim.kernels.require_positive names them."
         )
 
     def plan(self, flow, data):

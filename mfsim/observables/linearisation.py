@@ -14,6 +14,8 @@ from mfsim.observables.base import OF_WEIGHTS, AbstractObservable, Look
 from mfsim.series import Series
 
 _BLOCK_BYTES = 2**25
+_COPIES = 5
+"""Of all weights: now, the start, a probe, its draw and their difference."""
 
 
 class Probes(NamedTuple):
@@ -90,6 +92,9 @@ class LinearisationError(AbstractObservable):
             ),
         }
 
+    def plan(self, flow, data):
+        return _COPIES * flow.plan(data, "float64")["state"]
+
     def measure(self, look):
         probed = look.once(probe, _probes(self))
         network, now, start, x = _widened(look, self.max_points)
@@ -134,6 +139,9 @@ class AlmostConvexity(AbstractObservable):
         )
         symbol = "min L(W') - L(W) - <grad L(W), W' - W>"
         return {"almost_convexity": Series("loss", symbol, text)}
+
+    def plan(self, flow, data):
+        return _COPIES * flow.plan(data, "float64")["state"]
 
     def measure(self, look):
         now, there, linear = look.once(probe, _probes(self))

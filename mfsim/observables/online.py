@@ -64,5 +64,8 @@ class OnlineError(AbstractObservable):
             found["iterate_risk"] = look.flow.loss(f, y).mean(dtype=jnp.float64)
         return found
 
+    def plan(self, flow, data):
+        return flow.plan(data, "float64")["state"]
+
     def accounts(self):
         return (accounts.OnlineError(self.seed),)

@@ -134,7 +134,9 @@ class TwinGap(AbstractObservable):
         return row
 
     def plan(self, flow, data):
-        return prediction_bytes(data) if len(data.y_train) <= self.max_points else 0
+        twin = 2 * flow.plan(data, "float64")["state"]
+        few = len(data.y_train) <= self.max_points
+        return twin + (prediction_bytes(data) if few else 0)
 
     def accounts(self):
         return (accounts.Twin(),)

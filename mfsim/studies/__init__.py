@@ -2,6 +2,7 @@
 
 from mfsim.studies.base import AbstractStudy as AbstractStudy
 from mfsim.studies.base import study_name as study_name
+from mfsim.studies.deep_ntk import DeepNtk as DeepNtk
 from mfsim.studies.lazy_theorem import LazyTheorem as LazyTheorem
 from mfsim.studies.lazy_training import LazyTraining as LazyTraining
 from mfsim.studies.loading import load_study as load_study

@@ -15,7 +15,7 @@ import tomli_w
 import xarray
 
 from mfsim.component import describe
-from mfsim.ensemble import Outcome, pick_devices, run_tasks
+from mfsim.ensemble import Outcome, Programs, pick_devices, run_tasks
 from mfsim.ensemble.member import Task
 from mfsim.errors import ConfigError, MfsimError
 from mfsim.findings import Findings, StudyRecord, write_record
@@ -56,12 +56,18 @@ def run_study(
         MfsimError: If no run of a sweep completes.
     """
     began, done = time.monotonic(), _Done(Path(folder))
-    stop = stop or threading.Event()
+    stop, programs = stop or threading.Event(), Programs()
     wanted, runs = _planned(study), {}
     while new := done.add(wanted):
-        done.take(
-            run_tasks(new, resume=True, device=device, progress=progress, stop=stop)
+        outcomes = run_tasks(
+            new,
+            resume=True,
+            device=device,
+            progress=progress,
+            stop=stop,
+            programs=programs,
         )
+        done.take(outcomes)
         if stop.is_set():
             return None
         runs = done.joined()

@@ -39,6 +39,8 @@ class Problem(NamedTuple):
     def steepest(self) -> Float[Array, ""]:
         """A curvature that the objective has nowhere: its kernels' trace for |K|."""
         trace = jnp.trace(self.kernels, axis1=1, axis2=2).sum()
+        # Where all kernels are 0 nothing depends on the step, which is to be finite.
+        trace = jnp.where(trace > 0, trace, 1.0)
         return self.loss.max_curvature * trace / len(self.start)
 
     def dual(self, slopes: Array, norms: Array, radius: Array) -> Float[Array, ""]:

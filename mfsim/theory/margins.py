@@ -154,8 +154,13 @@ def _descend(
         lower=zero,
         upper=first.norm,
     )
+    # A margin of 0, that of one point with two labels, has no relative gap.
+    gap = _ROUNDING * jnp.abs(rows).max()
     end = jax.lax.while_loop(
-        lambda at: (at.upper - at.lower > tolerance * at.upper) & (at.step < max_steps),
+        lambda at: (
+            (at.upper - at.lower > jnp.maximum(tolerance * at.upper, gap))
+            & (at.step < max_steps)
+        ),
         lambda at: _advance(rows, active, at),
         begin,
     )
@@ -214,6 +219,8 @@ def _means(rows: Array, active: Array, masses: Array, width: Array) -> _Means:
 
 def _points_and_signs(x: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
     points = np.asarray(as_points("x", x), np.float64)
+    if not len(points):
+        raise ValueError("x must have at least one row, got none; give points.")
     signs = check_vector(np.asarray(labels), len(points), "labels")
     others = signs[np.abs(signs) != 1]
     if others.size:

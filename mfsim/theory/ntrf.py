@@ -21,6 +21,7 @@ from optax.projections import projection_l2_ball
 
 from mfsim.kernels.gram import check_vector
 from mfsim.kernels.inputs import as_points
+from mfsim.kernels.layers import signals_of
 from mfsim.kernels.precision import require_precision
 from mfsim.losses import AbstractLoss, Logistic
 from mfsim.memory import require_memory
@@ -124,6 +125,8 @@ def ntrf_balls(
     and source are those of `ntrf_ball`; rising radii take the fewest steps.
     """
     points = np.asarray(as_points("x", x), np.float64)
+    if not len(points):
+        raise ValueError("x must have at least one row, got none; give points.")
     signs = check_vector(np.asarray(labels), len(points), "labels")
     loss.check_labels(signs)
     _check_weights(network, params, points)
@@ -149,14 +152,9 @@ def ntrf_balls(
 def _pose(
     network: DeepRelu, params: Any, x: Array, labels: Array, loss: AbstractLoss
 ) -> Problem:
-    signals = [x]
-    for weights in params[:-1]:
-        signals.append(jax.nn.relu(signals[-1] @ weights.T))
-    back, kernels = jnp.ones_like(x[:, :1]), []
-    for weights, signal in zip(params[::-1], signals[::-1], strict=True):
-        kernels.append((signal @ signal.T) * (back @ back.T))
-        back = (back @ weights) * (signal > 0).astype(x.dtype)
-    return Problem(jnp.stack(kernels[::-1]), network(params, x), labels, loss)
+    both = zip(*signals_of(params, x), strict=True)
+    kernels = [(a @ a.T) * (b @ b.T) for a, b in both]
+    return Problem(jnp.stack(kernels), network(params, x), labels, loss)
 
 
 @jax.jit
@@ -188,6 +186,11 @@ def _judge(
 
 def _ball(radius: Array, end: Descent, judged: tuple[Any, ...]) -> NtrfBall:
     loss, gap, outputs, weights = judged
+    if not np.isfinite(loss):
+        raise ValueError(
+            "params, x and radius must leave the loss finite in float64, got "
+            f"{float(loss)} at the radius {float(radius):g}; rescale them."
+        )
     return NtrfBall(
         radius=float(radius),
         loss=float(loss),

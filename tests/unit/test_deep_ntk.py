@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -203,12 +204,12 @@ def test_tables_and_charts_have_every_depth():
 
 
 def test_quick_version_takes_the_same_kernel_time_at_every_width():
-    study = DeepNtk().quick()
+    study: Any = DeepNtk().quick()
     sweeps = {sweep.name: sweep for sweep in study.experiments()}
     assert set(sweeps) == {f"{k}_{L}" for k in ("descent", "bounds") for L in (2, 3, 5)}
     for point in sweeps["descent_3"].points:
         experiment, values = point.experiment, point.values
-        network = experiment.flow.network
+        network: Any = experiment.flow.network
         assert (network.width, network.depth) == (values["width"], 3)
         rate = values["width"] ** (2 * values["exponent"])
         assert experiment.flow_step == pytest.approx(study.step / rate)
@@ -221,7 +222,7 @@ def test_networks_that_are_often_zero_are_left_out():
     # (L - 1) 2^-m at m = 4: 1/16, 1/8 and 1/4.
     for depth, least in ((2, 4), (3, 8), (5, 8)):
         points = sweeps[f"bounds_{depth}"].points
-        networks = [point.experiment.flow.network for point in points]
+        networks: list[Any] = [point.experiment.flow.network for point in points]
         assert min(network.neurons for network in networks) == least
         assert {network.width for network in networks} == {128}
 

@@ -180,7 +180,7 @@ def test_few_points_are_enough_and_many_are_too_many(tmp_path):
 
 def test_a_kernel_beyond_the_memory_is_refused_by_its_field(tmp_path, monkeypatch):
     monkeypatch.setattr("mfsim.ensemble.preparation.memory_of", lambda device: 3_000)
-    with pytest.raises(ConfigError, match=r"observables\[0\].max_points must let kern"):
+    with pytest.raises(ConfigError, match=r"observables\[0\].max_points must let what"):
         run(tmp_path, network={"width": 4})
 
 

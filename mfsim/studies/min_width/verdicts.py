@@ -56,15 +56,13 @@ def _ratio(part: Widths) -> Estimate:
 
 def _largest_ratio(part: Widths, where: str) -> Verdict:
     ratios = zip(part.sizes, part.ratios(), strict=True)
-    size, most = max(
-        ((size, ratio) for size, ratio in ratios if ratio),
-        key=lambda found: found[1].value,
-    )
+    known = {n: ratio for n, ratio in ratios if ratio and np.isfinite(ratio.low)}
+    worst = max(known, key=lambda n: known[n].value, default=None)
 
     def measure() -> Estimate:
-        if not np.isfinite(most.low):
-            raise TooFew(f"seeds must be 3 or more to judge n = {size}")
-        return most
+        if worst is None:
+            raise TooFew("seeds must be 3 or more with a search that ended")
+        return known[worst]
 
     return judge(
         "Mean smallest width over the published one at the n where it is largest, "
@@ -72,7 +70,7 @@ def _largest_ratio(part: Widths, where: str) -> Verdict:
         "at most 1 at each n",
         measure,
         _at_most_one,
-        f"n = {size}",
+        f"n = {worst}" if worst else "",
     )
 
 
