@@ -77,4 +77,4 @@ def named_folder(folder: str | Path | None) -> Path | None:
     if folder is not None:
         return Path(folder)
     value = os.environ.get(VARIABLE)
-    return Path(value).absolute() if value else None
+    return Path(value).expanduser().absolute() if value else None

@@ -85,8 +85,7 @@ class Member:
         """Create the file, or continue the one that is there; once open, do nothing."""
         if self.is_open:
             return
-        path = self.task.path
-        planned = len(self._snapshots)
+        path, planned = self.task.path, len(self._snapshots)
         if resume and path.exists():
             self._recorder = Recorder.resume(
                 path,
@@ -98,6 +97,7 @@ class Member:
             if rows.sizes["step"]:
                 last = rows.isel(step=-1)
                 self.row = {str(name): a.values for name, a in last.items()}
+                self.risk = float(self.row.get("train_risk", self.risk))
                 for name, array in rows.items():
                     holes = np.isnan(array.values.reshape(len(array), -1))
                     self._missing[str(name)] = int(holes.any(axis=1).sum())

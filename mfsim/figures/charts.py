@@ -183,13 +183,14 @@ def _reach(curves: Sequence[Curve]) -> tuple[float, float]:
 
 
 def _ticks(axis: Axis, low: float, high: float) -> None:
-    """Plain numbers on a short logarithmic axis, at 1, 2, 5, 10, …."""
+    """Plain numbers on a short logarithmic axis, at 1, 2, 5, 10, …, or more of them."""
     if axis.get_scale() != "log":
         return
     if low >= 1e-3 and high <= 1e5:
         axis.set_major_formatter(ticker.FormatStrFormatter("%g"))
     if high < 40 * low:
-        axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        subs = (1, 2, 5) if high > 8 * low else (1, 1.5, 2, 3, 4, 6, 8)
+        axis.set_major_locator(ticker.LogLocator(subs=subs))
         axis.set_minor_formatter(ticker.NullFormatter())
 
 

@@ -158,7 +158,9 @@ class AbstractWeightFlow(AbstractLangevinFlow):
         return block_size(samples, row, (self.block_mib or _BLOCK_MIB) * 2**20)
 
     def _numbers_per_sample(self, dim: int) -> int:
-        return 2 * (self.network.depth - 1) * self.network.width + dim
+        hidden = 2 * (self.network.depth - 1) * self.network.width
+        # Linearised outputs carry their tangents along.
+        return (1 + self._keeps_origin) * (hidden + dim)
 
 
 class WeightFlow(AbstractWeightFlow):

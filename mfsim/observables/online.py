@@ -25,6 +25,8 @@ class OnlineError(AbstractObservable):
     Fields:
         seed: Of the draws that choose the iterate.
 
+    Cost: a copy of the parameters some log k times in k steps; a gradient over all
+        training points a save.
     Source: Cao, Gu 2019, Algorithm 1; Chen, Cao, Zou, Gu 2021, Algorithm 2.
     """
 
