@@ -49,7 +49,7 @@ def test_bad_words_are_one_line(tmp_path):
     for words, message in (
         (
             ("study", "nothing"),
-            "study must be one of ['lazy_theorem',",
+            "study must be one of ['deep_ntk',",
         ),
         (("report", "nothing"), "paths must lead to a finished run or study"),
     ):

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mfsim.activations import Relu
 from mfsim.datasets import Data, Digits
 from mfsim.flows import ParticleFlow, State
 from mfsim.integrators import ExponentialLangevin, NoisyGD

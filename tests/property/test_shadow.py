@@ -66,7 +66,7 @@ def test_the_law_of_the_shadow_stays_the_prior(kind, key):
             np.asarray(b[: width // 2]).ravel() / std
             for b, std in zip(each, STD, strict=True)
         ]
-        for each in carry.state
+        for each in carry.state[:2]
     )
     assert all(stats.kstest(block, "norm").pvalue > 1e-6 for block in shadow)
     # The force has moved the neurons far from it.
