@@ -25,9 +25,24 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Compilation takes the first example of any test past a deadline; a draw that differs
 # from run to run would make a failure impossible to repeat.
 hypothesis.settings.register_profile(
-    "mfsim", deadline=None, derandomize=True, database=None, max_examples=25
+    "mfsim", deadline=None, derandomize=True, database=None, max_examples=20
 )
 hypothesis.settings.load_profile("mfsim")
+
+
+def pytest_addoption(parser):
+    """Take the longest tests along on demand, so that a check is short."""
+    parser.addoption("--long", action="store_true", help="run the longest tests too")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Skip the longest tests unless asked for."""
+    if config.getoption("--long"):
+        return
+    skip = pytest.mark.skip(reason="takes long: pass --long")
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker(skip)
 
 
 @pytest.fixture

@@ -75,7 +75,7 @@ def kinds_for(name: str) -> set[str]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_single_run_records_all_that_can_be(tmp_path: Path) -> None:
     path = run_config(
         "single_run", tmp_path, "schedule.horizon=300", "schedule.saves=20"
@@ -114,7 +114,7 @@ def test_gradient_flow_stops_and_keeps_what_it_conserves(tmp_path: Path) -> None
     assert 0 < change < 2 * step * (risk[0] - risk[-1])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_noise_moves_the_weights_not_the_law(tmp_path: Path) -> None:
     folder = run_config(
         "law_and_weights",
@@ -157,7 +157,7 @@ def gibbs_outputs(x: np.ndarray, y: np.ndarray, temperature: float) -> np.ndarra
     return root(residual, np.zeros(len(y)), tol=1e-12).x
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_langevin_run_reaches_the_gibbs_law(tmp_path: Path) -> None:
     path = run_config("langevin_stationary", tmp_path)
     run = mfsim.open(path.with_suffix(".h5"))
@@ -207,7 +207,7 @@ def test_alpha_transition_falls_with_alpha(tmp_path: Path) -> None:
         assert (np.diff(sweep[name]) < 0).all()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_kernel_regime_is_where_the_gap_falls(tmp_path: Path) -> None:
     folder = run_config(
         "kernel_regime",
@@ -271,7 +271,7 @@ def test_neurons_follow_the_density(tmp_path: Path) -> None:
     assert 0.4 < kl[-1] < 0.511
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_five_integrators_agree(tmp_path: Path) -> None:
     said = example("five_integrators", tmp_path)
     row = r"^(\w+) +risk (\S+), at most (\S+) off; (.+)$"
@@ -344,7 +344,7 @@ def test_own_arrays_are_learned(tmp_path: Path) -> None:
         np.testing.assert_array_equal(run.data["x_test"][:, :2], arrays["x_test"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_read_sweep_shows_the_exponents_of_the_kernel_regime(tmp_path: Path) -> None:
     said = example("read_sweep", tmp_path)
     assert "{'alpha': 4, 'seed': 4}; 16 of 16 completed" in said
@@ -368,7 +368,7 @@ def test_read_sweep_shows_the_exponents_of_the_kernel_regime(tmp_path: Path) -> 
         assert f"to {float(series.train_risk[-1]):.4f}" in said
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_own_activation_learns_what_tanh_cannot(tmp_path: Path) -> None:
     said = example("own_activation", tmp_path)
     line = r"^(\w+).* train risk (\S+), test error (\S+)"
@@ -386,7 +386,7 @@ def test_own_activation_learns_what_tanh_cannot(tmp_path: Path) -> None:
     assert used == {"kind": "Bump", "gain": 2.0}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_compare_regimes_needs_fewer_points_at_small_alpha(tmp_path: Path) -> None:
     said = example("compare_regimes", tmp_path)
     # The weight is given to three digits, and KL is roughly linear in it.
@@ -406,7 +406,7 @@ def test_compare_regimes_needs_fewer_points_at_small_alpha(tmp_path: Path) -> No
     assert (sweep.status == "completed").all()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_deep_relu_gd_records_all_that_can_be(tmp_path: Path) -> None:
     path = run_config(
         "deep_relu_gd",

@@ -72,6 +72,7 @@ def test_the_file_holds_a_density_on_its_axes(folder):
         assert set(file["density"]) == {"axes", "step", "time", "value"}
 
 
+@pytest.mark.long
 def test_two_inputs_make_three_axes(folder):
     args = ["--set", "flow.dataset.prepare={}", "--set", "flow.cells=10"]
     code, _, err = call(folder, "run", "a.toml", "--out", "three", "--quiet", *args)
@@ -87,7 +88,7 @@ PARTICLES = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "sets",
     [

@@ -81,6 +81,7 @@ def table(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
+@pytest.mark.long
 def test_sweep_terminated_and_then_killed_goes_on_to_the_bit(folder: Path) -> None:
     straight, path = folder / "whole" / "a", folder / "broken" / "a"
     command = ["run", "a.toml", *SWEEP, "--quiet", "--out"]

@@ -187,7 +187,7 @@ def test_kl_and_w2_fall_as_powers_of_alpha_to_their_limits():
         assert alpha * row["w2_upper"] == pytest.approx(limit["w2"], rel=0.05)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_bounds_along_a_few_directions_are_bounds():
     # D = 13 and 512 neurons: moments are those of u and 7 directions of w. A marginal
     # is nearer to its prior than the law, so lower bounds stay lower; less Fisher
@@ -214,7 +214,7 @@ def test_bounds_along_a_few_directions_are_bounds():
         assert row["chi2_lower"] <= chi2(exact, c) + 3 * row["chi2_lower_se"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_bracket_stays_in_order_at_stationarity():
     # At lambda t = 6 the neurons have forgotten the shadow: a Fisher information at
     # its corrected moments would be D (D + 2)/m too high by now, 2 % of lambda t each.

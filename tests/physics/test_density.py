@@ -175,7 +175,7 @@ def test_noisy_gradient_descent_approaches_the_density_like_its_step():
     np.testing.assert_allclose(slope, 1, atol=0.15)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_three_axes_against_a_hundred_thousand_particles():
     """tanh, d = 2, 48^3 cells: the risks agree within the particles' error.
 

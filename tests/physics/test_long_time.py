@@ -133,6 +133,7 @@ def test_large_alpha_is_the_least_norm_of_the_kernel(make):
     assert 1e6 * limit.kl == pytest.approx(least, rel=3e-4)
 
 
+@pytest.mark.long
 def test_repeated_points_and_the_span_of_the_data_change_nothing(make):
     # Two points in four dimensions are integrated in their plane; each twice, in the
     # three dimensions of the data as given.

@@ -126,7 +126,7 @@ def moments(flow, masses):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_gaussian_law_to_first_order():
     x, y = samples()
     exact = GaussianFlow(x, y, 1.0, 0.3, INPUT_STD, OUTPUT_STD)

@@ -40,7 +40,7 @@ def settled(alpha):
     return long_time_limit(flow), rows
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("alpha", [1.0, 4.0, 16.0])
 def test_particles_settle_where_the_oracle_says(alpha):
     limit, rows = settled(alpha)

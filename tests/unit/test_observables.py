@@ -148,7 +148,7 @@ def test_a_run_records_all_that_was_declared(kind, tmp_path):
     assert (lower <= upper + slack).all()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_many_dimensions_leave_no_nan(tmp_path):
     # The size of MNIST's images: covariances of 785 coordinates of 64 neurons are out
     # of the question, so that moments are taken along a few directions.
