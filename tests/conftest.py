@@ -25,7 +25,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Compilation takes the first example of any test past a deadline; a draw that differs
 # from run to run would make a failure impossible to repeat.
 hypothesis.settings.register_profile(
-    "mfsim", deadline=None, derandomize=True, database=None, max_examples=20
+    "mfsim", deadline=None, derandomize=True, database=None, max_examples=15
 )
 hypothesis.settings.load_profile("mfsim")
 

@@ -186,7 +186,7 @@ def test_arrays_are_separated_by_mini_batches(tmp_path: Path) -> None:
     assert run.series.test_risk[-1] < 0.2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_alpha_transition_falls_with_alpha(tmp_path: Path) -> None:
     folder = run_config(
         "alpha_transition",
@@ -296,7 +296,7 @@ def test_five_integrators_agree(tmp_path: Path) -> None:
         assert mfsim.open(folder / f"{kind}.h5").status == "completed"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_kernel_prediction_is_closer_at_large_alpha(tmp_path: Path) -> None:
     said = example("kernel_prediction", tmp_path)
     rows = re.findall(r"^ +(\d+) +(\S+) +(\S+)$", said, re.MULTILINE)

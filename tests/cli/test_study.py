@@ -21,7 +21,7 @@ SIZES = (
 STUDY = ("study", "transition", *(part for size in SIZES for part in ("--set", size)))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_study_goes_on_where_it_was(tmp_path):
     runs = tmp_path / "runs" / "transition" / "runs"
     process = start(tmp_path, *STUDY)

@@ -63,7 +63,7 @@ def gaussian_rows(alpha):
     return exact, rows, exact.covariance([t / alpha**2 for t in TIMES])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("alpha", [1.0, 4.0, 12.0])
 def test_brackets_contain_the_exact_values(alpha):
     # A bound may be off by its sampling error, three standard errors of which are
@@ -168,7 +168,7 @@ def limits(x, y, input_std, output_std, draws=400_000):
     return {"kl": c @ k_a @ c / 2, "w2": np.sqrt(y @ c)}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_kl_and_w2_fall_as_powers_of_alpha_to_their_limits():
     alphas, rows, limit = lazy_rows()
     slopes = {

@@ -156,7 +156,7 @@ def test_particles_approach_the_density_like_one_over_root_m():
     np.testing.assert_allclose(slope, -0.5, atol=0.1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_noisy_gradient_descent_approaches_the_density_like_its_step():
     flow = density_flow(Tanh(), temperature=0.3, cells=96, **STD)
     x, y = X, 4 * Y

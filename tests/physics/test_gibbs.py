@@ -222,7 +222,7 @@ def test_a_run_ends_there(make, loss, trainable):
     assert distance < 1e-4
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("integrator", "m"),
     [
@@ -265,7 +265,7 @@ def test_proximal_steps_end_there(make):
     assert distance < 1e-3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @both
 def test_a_strong_force_converges(make, loss):
     # alpha^2/lambda = 3200.

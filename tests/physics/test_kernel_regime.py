@@ -114,7 +114,7 @@ def test_drift_falls_faster_than_the_theorem_with_noise_and_decay_on():
     assert slope(alphas, [row["kernel_drift"] for row in from_start]) > -1.75
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_gap_falls_as_the_fourth_power_down_to_its_floor():
     # Labels of size 2.8 need alpha well above 10. The floor lambda n/2m = 1.8e-7 is 5 %
     # of the gap at alpha = 64; at sqrt(m) = 128 the fourth power is as small as it, and
@@ -138,7 +138,7 @@ def test_gap_falls_as_the_fourth_power_down_to_its_floor():
     assert 0.1 * floor < gaps[2] < gaps[1] / 16 + 3 * floor
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_noise_leaves_its_share_in_the_gap():
     # With small labels nothing else is left. Saves a relaxation apart are 160 draws of
     # chi^2 with 6 degrees: their mean is within 3 sqrt(2/960) = 14 % of what it should

@@ -67,6 +67,7 @@ def test_the_duality_gap_closes(make, loss, alpha):
     np.testing.assert_allclose(limit.dual, slope, atol=1e-7)
 
 
+@pytest.mark.long
 @both
 def test_derivatives_of_the_energy_are_kl_and_output(make, loss):
     # The envelope theorem: dQ*/dlambda = KL*, dQ*/dalpha = mean(g f)/alpha, by central
@@ -186,6 +187,7 @@ def test_draws_agree_with_the_quadrature(make, loss):
     )
 
 
+@pytest.mark.long
 def test_a_kinked_activation_says_its_error(make):
     limit = long_time_limit(make(activation=Relu(), alpha=2.0), memory_mib=32)
     assert limit.converged
