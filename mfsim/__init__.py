@@ -39,11 +39,14 @@ if TYPE_CHECKING:
     from mfsim.integrators import DiffraxSolver as DiffraxSolver
     from mfsim.integrators import ExponentialLangevin as ExponentialLangevin
     from mfsim.integrators import FiniteVolume as FiniteVolume
+    from mfsim.integrators import MomentumSGD as MomentumSGD
     from mfsim.integrators import NoisyGD as NoisyGD
     from mfsim.integrators import Proximal as Proximal
     from mfsim.losses import Logistic as Logistic
+    from mfsim.losses import SoftmaxCrossEntropy as SoftmaxCrossEntropy
     from mfsim.losses import SquaredError as SquaredError
     from mfsim.networks import DeepRelu as DeepRelu
+    from mfsim.networks import ReluClassifier as ReluClassifier
     from mfsim.networks import TwoLayer as TwoLayer
     from mfsim.storage import Trajectory as Trajectory
     from mfsim.storage import open_sweep as open_sweep
@@ -61,11 +64,12 @@ _HOMES = {
         "DiffraxSolver",
         "ExponentialLangevin",
         "FiniteVolume",
+        "MomentumSGD",
         "NoisyGD",
         "Proximal",
     ),
-    "mfsim.losses": ("Logistic", "SquaredError"),
-    "mfsim.networks": ("DeepRelu", "TwoLayer"),
+    "mfsim.losses": ("Logistic", "SoftmaxCrossEntropy", "SquaredError"),
+    "mfsim.networks": ("DeepRelu", "ReluClassifier", "TwoLayer"),
     "mfsim.storage": ("Trajectory", "open_sweep"),
     "mfsim.sweep": ("Sweep",),
 }

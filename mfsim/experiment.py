@@ -1,5 +1,6 @@
 """Experiment and Schedule: what is run, with which seed and precision, saved when."""
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -35,7 +36,9 @@ class Schedule(Component):
 
     Fields:
         horizon: End time in `unit`; or else
-        num_steps: the number of steps.
+        num_steps: the number of steps; or else
+        epochs: the number of passes over the training points, of those batches of a
+            pass that are whole.
         unit: "flow", t = eta k, or "kernel", tau = alpha^2 t: of horizon and step.
         saves: Rows of the series, start and end among them; fewer if steps are fewer.
         spacing: "linear" or "log" spacing of the saves.
@@ -45,6 +48,7 @@ class Schedule(Component):
 
     horizon: float | None = real(None, above=0.0)
     num_steps: int | None = count(None)
+    epochs: int | None = count(None)
     unit: Literal["flow", "kernel"] = static("flow")
     saves: int = count(100, at_least=2)
     spacing: Literal["linear", "log"] = static("linear")
@@ -52,10 +56,12 @@ class Schedule(Component):
     stop: str | None = static(None)
 
     def __check_init__(self):
-        if (self.horizon is None) == (self.num_steps is None):
-            given = "both" if self.horizon else "neither"
+        ends = "horizon", "num_steps", "epochs"
+        given = [name for name in ends if getattr(self, name) is not None]
+        if len(given) != 1:
             raise ValueError(
-                f"horizon or num_steps must be given, not both, got {given}."
+                f"horizon or num_steps or epochs must be given, one of them, got "
+                f"{' and '.join(given) or 'none'}."
             )
         if self.snapshots == 1:
             raise ValueError(
@@ -70,11 +76,22 @@ class Schedule(Component):
         return math.inf if self.horizon is None else self.horizon
 
     def total_steps(self, step: float) -> int:
-        """Steps of size `step`, in the schedule's unit, that reach the horizon."""
+        """Steps of size `step`, in the schedule's unit, that reach the horizon.
+
+        Of epochs only the data tell how many they are: `in_steps`.
+        """
         if self.horizon is None:
             return self.num_steps or 0
         # A quotient that misses a whole number by rounding alone takes no further step.
         return max(1, math.ceil(self.horizon / step * (1 - 1e-9)))
+
+    def in_steps(self, steps_per_epoch: int) -> "Schedule":
+        """The same schedule with a number of steps for a number of epochs."""
+        if self.epochs is None:
+            return self
+        return dataclasses.replace(
+            self, epochs=None, num_steps=self.epochs * steps_per_epoch
+        )
 
     def save_steps(self, total: int) -> Int[np.ndarray, " t"]:
         """The steps after which a row is saved, from 0 to `total`."""
@@ -136,7 +153,14 @@ class Experiment(Component):
         integrator = f"integrator {type(self.integrator).__name__}"
         self._check_taken(integrator, self.integrator.flows)
         for i, each in enumerate(self.observables):
-            self._check_taken(f"observables[{i}] {type(each).__name__}", each.flows)
+            what = f"observables[{i}] {type(each).__name__}"
+            self._check_taken(what, each.flows)
+            outputs = self.flow.network.num_outputs
+            if outputs > 1 and not each.of_many_outputs:
+                raise ValueError(
+                    f"{what} must be given a network of one output, got "
+                    f"{type(self.flow.network).__name__} with {outputs}."
+                )
 
     def _check_taken(self, what: str, flows: tuple[type[AbstractFlow], ...]) -> None:
         if not isinstance(self.flow, flows):

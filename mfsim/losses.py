@@ -13,22 +13,33 @@ from mfsim.component import Component
 
 
 class AbstractLoss(Component):
-    """A convex function of the prediction, applied point by point."""
+    """A convex function of what a network puts out at a point, given its label."""
+
+    of_classes: ClassVar[bool] = False
+    """Whether it takes an output for each class, and the class's number as label."""
 
     max_curvature: ClassVar[float]
     """The largest second derivative in f, which sets the stable step."""
 
     @abstractmethod
     def __call__(
-        self, f: Float[Array, "..."], y: Float[Array, "..."]
-    ) -> Float[Array, "..."]:
-        """The loss phi(f, y)."""
+        self, f: Float[Array, "*n c"], y: Float[Array, "*n"]
+    ) -> Float[Array, "*n"]:
+        """The loss phi(f, y); of one output `f` has the shape of `y`."""
 
     @abstractmethod
     def derivative(
-        self, f: Float[Array, "..."], y: Float[Array, "..."]
-    ) -> Float[Array, "..."]:
+        self, f: Float[Array, "*n c"], y: Float[Array, "*n"]
+    ) -> Float[Array, "*n c"]:
         """The derivative of phi in f."""
+
+    @abstractmethod
+    def check_labels(self, y: np.ndarray) -> None:
+        """Raise ValueError, with the name `labels` first, if `y` does not suit."""
+
+
+class AbstractScalarLoss(AbstractLoss):
+    """A convex function of one output, applied point by point."""
 
     @abstractmethod
     def curvature(
@@ -57,12 +68,8 @@ class AbstractLoss(Component):
     ) -> Float[Array, "..."]:
         """The second derivative of phi* in g."""
 
-    @abstractmethod
-    def check_labels(self, y: np.ndarray) -> None:
-        """Raise ValueError, with the name `labels` first, if `y` does not suit."""
 
-
-class SquaredError(AbstractLoss):
+class SquaredError(AbstractScalarLoss):
     """phi(f, y) = (f - y)^2, without a half (Chen et al. 2020, sec. 3)."""
 
     max_curvature: ClassVar[float] = 2.0
@@ -89,7 +96,7 @@ class SquaredError(AbstractLoss):
         pass
 
 
-class Logistic(AbstractLoss):
+class Logistic(AbstractScalarLoss):
     """phi(f, y) = log(1 + exp(-y f)) for labels y = -1 or 1.
 
     With s = -y g: phi* = s log s + (1 - s) log(1 - s) on [0, 1], infinite outside.
@@ -127,3 +134,32 @@ class Logistic(AbstractLoss):
                 f"labels must be -1 or 1 for the Logistic loss, got {others[0]:g}; "
                 "use SquaredError or relabel."
             )
+
+
+class SoftmaxCrossEntropy(AbstractLoss):
+    """phi(f, y) = log sum_k exp(f_k) - f_y for c outputs and labels 0, ..., c - 1."""
+
+    of_classes: ClassVar[bool] = True
+    # Of p_k (1 - p_k) the largest is 1/4; along e_j - e_k the Hessian reaches 1/2.
+    max_curvature: ClassVar[float] = 0.5
+
+    def __call__(self, f, y):
+        return jax.nn.logsumexp(f, axis=-1) - of_label(f, y)
+
+    def derivative(self, f, y):
+        is_label = jax.nn.one_hot(y.astype(jnp.int32), f.shape[-1], dtype=f.dtype)
+        return jax.nn.softmax(f, axis=-1) - is_label
+
+    def check_labels(self, y):
+        wrong = y[(y < 0) | (y != np.round(y))]
+        if wrong.size:
+            raise ValueError(
+                "labels must be the numbers 0, 1, ... of classes for the "
+                f"SoftmaxCrossEntropy loss, got {wrong[0]:g}; use labels = 'classes' "
+                "where the dataset has it, or relabel."
+            )
+
+
+def of_label(f: Float[Array, "*n c"], y: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """The output of each point's own class."""
+    return jnp.take_along_axis(f, y.astype(jnp.int32)[..., None], axis=-1)[..., 0]

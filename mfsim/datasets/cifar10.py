@@ -8,7 +8,7 @@ import numpy as np
 from mfsim.component import count, static
 from mfsim.datasets.base import AbstractDataset
 from mfsim.datasets.image_folders import Layout, named_folder
-from mfsim.datasets.images import Images, check_classes, draw
+from mfsim.datasets.images import Images, Labels, check_classes, draw
 from mfsim.datasets.pickled import read_pickle
 from mfsim.datasets.prepare import Prepare
 from mfsim.errors import ConfigError
@@ -47,6 +47,8 @@ class Cifar10(AbstractDataset):
         num_train: Number n of training images, drawn from those of these classes; all
             unless given. Fewer are part of more.
         num_test: The same of the test images; it does not change the training images.
+        labels: "scaled", as said, or "classes": numbers 0, 1, ... of the classes, as
+            SoftmaxCrossEntropy wants them.
         seed: Of what is drawn, training and test in their own streams.
         prepare: What is done to the arrays.
 
@@ -58,6 +60,7 @@ class Cifar10(AbstractDataset):
     classes: tuple[str, str] | None = static(None)
     num_train: int | None = count(None)
     num_test: int | None = count(None, at_least=0)
+    labels: Labels = static("scaled")
     seed: int = count(0, at_least=0, at_most=2**32 - 1)
     prepare: Prepare = Prepare()
 
@@ -87,6 +90,7 @@ class Cifar10(AbstractDataset):
             num_train=self.num_train,
             num_test=self.num_test,
             seed=self.seed,
+            labels=self.labels,
         )
 
 

@@ -5,6 +5,7 @@ from jaxtyping import Float
 
 from mfsim.component import count, static
 from mfsim.datasets.base import AbstractDataset, Data, stream
+from mfsim.datasets.images import Labels, label
 from mfsim.datasets.prepare import Prepare
 from mfsim.errors import ConfigError
 
@@ -18,6 +19,8 @@ class Digits(AbstractDataset):
         num_train: Number n of training images; three quarters unless given.
         num_test: Number of test images; a quarter unless given, or what is left.
             It does not change which images are trained on.
+        labels: "scaled", as said, or "classes": numbers 0, 1, ... of the classes, as
+            SoftmaxCrossEntropy wants them.
         seed: Of the split into training and test images.
         prepare: What is done to the arrays.
 
@@ -28,6 +31,7 @@ class Digits(AbstractDataset):
     classes: tuple[int, int] | None = static(None)
     num_train: int | None = count(None)
     num_test: int | None = count(None, at_least=0)
+    labels: Labels = static("scaled")
     seed: int = count(0, at_least=0, at_most=2**32 - 1)
     prepare: Prepare = Prepare()
 
@@ -52,10 +56,10 @@ class Digits(AbstractDataset):
 
         pixels, digits = load_digits(return_X_y=True)
         x, digits = np.asarray(pixels) / 16, np.asarray(digits)
-        if self.classes is None:
-            return x, (digits - 4.5) / 4.5
-        kept = np.isin(digits, self.classes)
-        return x[kept], np.where(digits[kept] == self.classes[0], -1.0, 1.0)
+        if self.classes is not None:
+            kept = np.isin(digits, self.classes)
+            x, digits = x[kept], digits[kept]
+        return x, label(digits, self.classes, self.labels)
 
     def _sizes(self, total: int) -> tuple[int, int]:
         num_train = total - total // 4 if self.num_train is None else self.num_train

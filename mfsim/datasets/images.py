@@ -1,15 +1,37 @@
 """Classes, labels and draws that the sets of ten kinds of images share."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from mfsim.datasets.arrays import Data
 from mfsim.datasets.draws import stream
 from mfsim.errors import ConfigError
 
 NUM_CLASSES = 10
+
+
+Labels = Literal["scaled", "classes"]
+
+
+def label(
+    found: UInt8[np.ndarray, " n"] | Int[np.ndarray, " n"],
+    classes: tuple[int, int] | None,
+    labels: Labels,
+) -> Float[np.ndarray, " n"]:
+    """What is learned of the classes of images.
+
+    Args:
+        found: The classes, 0 to 9; of two classes, only these.
+        classes: The two, if there are two.
+        labels: "scaled": -1 and 1 of two classes, (k - 4.5)/4.5 of ten; "classes": the
+            place of the class, from 0 on, among the two or the ten.
+    """
+    place = (found == classes[1]).astype(float) if classes else found.astype(float)
+    if labels == "classes":
+        return place
+    return 2 * place - 1 if classes else (place - 4.5) / 4.5
 
 
 class Images(NamedTuple):
@@ -41,17 +63,18 @@ def draw(
     num_train: int | None,
     num_test: int | None,
     seed: int,
+    labels: Labels = "scaled",
 ) -> Data:
     """Some of the images, pixels from 0 to 1, with the labels that are learned.
 
     Args:
         train: All images to train on.
         test: All images to test on.
-        classes: Those labelled -1 and 1, in this order; None for all ten, class k being
-            labelled (k - 4.5)/4.5.
+        classes: The two that are drawn; None for all ten.
         num_train: How many are drawn; all unless given. Fewer are the first of more.
         num_test: The same of the test images.
         seed: Of both draws, each in its own stream.
+        labels: As in `label`.
 
     Raises:
         ConfigError: If there are fewer images, or if of two classes only one is drawn.
@@ -64,8 +87,8 @@ def draw(
         )
     test_rows = _rows("test", test, classes, num_test, seed)
     return Data(
-        *_as_data(train, rows, classes),
-        *_as_data(test, test_rows, classes),
+        *_as_data(train, rows, classes, labels),
+        *_as_data(test, test_rows, classes, labels),
     )
 
 
@@ -88,11 +111,11 @@ def _rows(
 
 
 def _as_data(
-    images: Images, rows: Int[np.ndarray, " k"], classes: tuple[int, int] | None
+    images: Images,
+    rows: Int[np.ndarray, " k"],
+    classes: tuple[int, int] | None,
+    labels: Labels,
 ) -> tuple[np.ndarray, np.ndarray]:
     # Chosen as bytes: all of CIFAR-10 in float64 is 1.4 GiB.
     x = np.divide(images.pixels[rows], 255, dtype=np.float64)
-    found = images.classes[rows]
-    if classes:
-        return x, np.where(found == classes[0], -1.0, 1.0)
-    return x, (found - 4.5) / 4.5
+    return x, label(images.classes[rows], classes, labels)

@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from mfsim.component import count, static
 from mfsim.datasets.base import AbstractDataset
 from mfsim.datasets.image_folders import Layout, named_folder
-from mfsim.datasets.images import Images, check_classes, draw
+from mfsim.datasets.images import Images, Labels, check_classes, draw
 from mfsim.datasets.prepare import Prepare
 from mfsim.errors import ConfigError
 
@@ -50,6 +50,8 @@ class MnistIdx(AbstractDataset):
         num_train: Number n of training images, drawn from those of these classes; all
             unless given. Fewer are part of more.
         num_test: The same of the test images; it does not change the training images.
+        labels: "scaled", as said, or "classes": numbers 0, 1, ... of the classes, as
+            SoftmaxCrossEntropy wants them.
         seed: Of what is drawn, training and test in their own streams.
         prepare: What is done to the arrays.
 
@@ -61,6 +63,7 @@ class MnistIdx(AbstractDataset):
     classes: tuple[int, int] | None = static(None)
     num_train: int | None = count(None)
     num_test: int | None = count(None, at_least=0)
+    labels: Labels = static("scaled")
     seed: int = count(0, at_least=0, at_most=2**32 - 1)
     prepare: Prepare = Prepare()
 
@@ -88,6 +91,7 @@ class MnistIdx(AbstractDataset):
             num_train=self.num_train,
             num_test=self.num_test,
             seed=self.seed,
+            labels=self.labels,
         )
 
 

@@ -10,15 +10,17 @@ from mfsim.errors import ConfigError
 
 
 class RandomLabels(AbstractDataset):
-    """y = -1 or 1 by a fair coin, on the inputs of another dataset.
+    """Labels by a fair coin or a fair die, on the inputs of another dataset.
 
     Attributes:
         dataset: Where the inputs come from, prepared as it says.
+        classes: Number c of classes, labelled 0, ..., c - 1; without it y = -1 or 1.
         seed: Of the labels; the inputs are drawn from the seed of `dataset`.
         prepare: What is done to the arrays, after the preparation of `dataset`.
     """
 
     dataset: AbstractDataset
+    classes: int | None = count(None, at_least=2)
     seed: int = count(0, at_least=0, at_most=2**32 - 1)
     prepare: Prepare = Prepare()
 
@@ -28,9 +30,10 @@ class RandomLabels(AbstractDataset):
         except ConfigError as error:
             raise ConfigError(f"dataset.{error}") from error
         return data._replace(
-            y_train=self._coins("random train labels", len(data.x_train)),
-            y_test=self._coins("random test labels", len(data.x_test)),
+            y_train=self._draw("random train labels", len(data.x_train)),
+            y_test=self._draw("random test labels", len(data.x_test)),
         )
 
-    def _coins(self, name: str, num: int) -> Float[np.ndarray, " n"]:
-        return stream(self.seed, name).choice([-1.0, 1.0], num)
+    def _draw(self, name: str, num: int) -> Float[np.ndarray, " n"]:
+        faces = [-1.0, 1.0] if self.classes is None else np.arange(float(self.classes))
+        return stream(self.seed, name).choice(faces, num)

@@ -14,7 +14,7 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Bool, Float
 
 from mfsim.divergences.nodes import Nodes, Real, growth
-from mfsim.losses import AbstractLoss
+from mfsim.losses import AbstractScalarLoss
 
 _CONFIDENCE = 3.0
 _LARGEST_ERROR = 0.2
@@ -251,7 +251,7 @@ def dual(
     y: Float[Array, " n"],
     nodes: Nodes,
     *,
-    loss: AbstractLoss,
+    loss: AbstractScalarLoss,
     alpha: Real,
     temperature: Real,
     output_std: Real,

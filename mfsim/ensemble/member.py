@@ -69,7 +69,8 @@ class Member:
         self.row: dict[str, np.ndarray] = {}
         self.complaints: list[str] = []
         self._missing: Counter[str] = Counter()
-        outputs = np.zeros_like(data.y_train)
+        shape = experiment.flow.network.output_shape(len(data.y_train))
+        outputs: Any = np.zeros(shape)
         self._idle_risk = float(experiment.flow.loss(outputs, data.y_train).mean())
         self._idle_risk += experiment.flow.sampling_noise * len(outputs)
         # Outputs of 0 are rounding, which may grow a hundredfold and be rounding still.
@@ -278,6 +279,8 @@ class Member:
             self._recorder.finish("interrupted", {}, self.message)
 
     def _watch_stability(self, step: int, row: dict[str, np.ndarray]) -> None:
+        if "stable_step" not in row:
+            return
         self._stable_step = float(row["stable_step"])
         if self.message:
             return

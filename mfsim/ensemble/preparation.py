@@ -54,7 +54,7 @@ def load_data(dataset: AbstractDataset) -> Data:
 
 
 def resolve(experiment: Experiment, data: Data) -> Experiment:
-    """The experiment with a number for "auto", checked against its data.
+    """The experiment with numbers for "auto" and epochs, checked against its data.
 
     Raises:
         ConfigError: If the labels or the batch size do not suit the data.
@@ -70,6 +70,9 @@ def resolve(experiment: Experiment, data: Data) -> Experiment:
             f"integrator.batch_size must be at most the {samples} training points, "
             f"got {batch}."
         )
+    per_epoch = 1 if batch is None else samples // batch
+    schedule = experiment.schedule.in_steps(per_epoch)
+    experiment = dataclasses.replace(experiment, schedule=schedule)
     if (dtype := experiment.flow.dtype) is not None:
         experiment = dataclasses.replace(experiment, dtype=dtype)
     try:
@@ -82,6 +85,7 @@ def resolve(experiment: Experiment, data: Data) -> Experiment:
     if experiment.integrator.step != "auto":
         return _check_step(experiment, data)
     step = _auto_step(experiment, data) * experiment.time_rate
+    step *= experiment.integrator.auto_share
     if not 0 < step < float("inf"):
         raise ConfigError(
             "integrator.step must be a number here, got 'auto', but the tangent kernel "

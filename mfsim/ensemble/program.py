@@ -29,7 +29,7 @@ class Measurement(NamedTuple):
     Attributes:
         found: What each observable measured.
         risk: The training risk.
-        stable_step: The largest stable step there.
+        stable_step: The largest stable step there; NaN where it is not watched.
     """
 
     found: list[dict[str, Array]]
@@ -151,10 +151,13 @@ def _is_finite(tree: PyTree) -> Bool[Array, ""]:
 def _measure(look: Look) -> Measurement:
     batch_size = getattr(look.integrator, "batch_size", None)
     outputs, y = look.once(train_outputs), look.data.y_train
+    limit = jnp.asarray(jnp.nan)
+    if look.integrator.watches_stability:
+        limit = stable_step(look.flow, look.state, look.data.x_train, batch_size)
     return Measurement(
         look.measure(),
         look.flow.loss(outputs, y).mean(dtype=jnp.float64),
-        stable_step(look.flow, look.state, look.data.x_train, batch_size),
+        limit,
     )
 
 

@@ -114,7 +114,7 @@ class AbstractFlow(Component):
         return []
 
     @abstractmethod
-    def predict(self, state: State, x: Float[Array, "n d"]) -> Float[Array, " n"]:
+    def predict(self, state: State, x: Float[Array, "n d"]) -> Float[Array, "n *c"]:
         """The outputs f(x) at a state, in blocks of samples."""
 
     @abstractmethod
@@ -123,8 +123,8 @@ class AbstractFlow(Component):
 
     @abstractmethod
     def kernel_product(
-        self, state: State, x: Float[Array, "n d"], v: Float[Array, " n"]
-    ) -> Float[Array, " n"]:
+        self, state: State, x: Float[Array, "n d"], v: Float[Array, "n *c"]
+    ) -> Float[Array, "n *c"]:
         """The tangent kernel times a vector, without forming the kernel."""
 
     @abstractmethod
@@ -210,7 +210,7 @@ class Linearised(eqx.Module):
     network: AbstractNetwork
     origin: PyTree
 
-    def __call__(self, params: PyTree, x: Float[Array, "n d"]) -> Float[Array, " n"]:
+    def __call__(self, params: PyTree, x: Float[Array, "n d"]) -> Float[Array, "n *c"]:
         """The outputs at parameters W: one forward pass carries value and tangent."""
         moved = jax.tree.map(jnp.subtract, params, self.origin)
         value, change = jax.jvp(

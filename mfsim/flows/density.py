@@ -14,7 +14,7 @@ from mfsim.datasets import AbstractDataset, Data
 from mfsim.divergences.masses import kl_divergence
 from mfsim.flows.base import AbstractFlow, Batch, State
 from mfsim.flows.fluxes import JumpRates, jump_rates, net_inflow
-from mfsim.losses import AbstractLoss, SquaredError
+from mfsim.losses import AbstractScalarLoss, SquaredError
 from mfsim.networks import Neurons, TwoLayer
 
 MAX_AXES = 3
@@ -50,7 +50,7 @@ class DensityFlow(AbstractFlow):
 
     network: TwoLayer
     dataset: AbstractDataset
-    loss: AbstractLoss = SquaredError()
+    loss: AbstractScalarLoss = SquaredError()
     temperature: float = real(0.0, at_least=0.0)
     cells: int = count(128, at_least=8, at_most=2**14)
     extent: float = real(6.0, above=0.0, at_most=20.0)

@@ -6,9 +6,9 @@ from jaxtyping import Array, Key
 from mfsim.component import count, real, static
 from mfsim.datasets import AbstractDataset
 from mfsim.flows.base import Batch, Linearised, State
-from mfsim.flows.weights import AbstractWeightFlow, refuse_padded_noise
+from mfsim.flows.weights import AbstractWeightFlow, check_parts
 from mfsim.losses import AbstractLoss, SquaredError
-from mfsim.networks import DeepRelu
+from mfsim.networks import AbstractWeightNetwork
 from mfsim.networks.deep_relu import Weights
 
 
@@ -19,7 +19,7 @@ class LinearisedFlow(AbstractWeightFlow):
     and the noise of that of `WeightFlow`: its twin. Its tangent kernel stands still.
 
     Fields:
-        network: The deep ReLU network.
+        network: The network of weights.
         dataset: Where the samples come from.
         loss: The loss phi.
         temperature: Strength lambda of noise and decay; 0 is plain gradient flow.
@@ -31,7 +31,7 @@ class LinearisedFlow(AbstractWeightFlow):
     Source: Lee et al. 2019, sec. 2.2.
     """
 
-    network: DeepRelu
+    network: AbstractWeightNetwork
     dataset: AbstractDataset
     loss: AbstractLoss = SquaredError()
     temperature: float = real(0.0, at_least=0.0)
@@ -39,7 +39,7 @@ class LinearisedFlow(AbstractWeightFlow):
     shadow: bool = static(True)
 
     def __check_init__(self):
-        refuse_padded_noise(self)
+        check_parts(self)
 
     def init(self, key: Key[Array, ""], dim: int, dtype: DTypeLike = float) -> State:
         params = self.network.init(key, dim, dtype)

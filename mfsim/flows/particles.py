@@ -20,7 +20,7 @@ from mfsim.flows.base import (
     kernel_product,
     risk_gradient,
 )
-from mfsim.losses import AbstractLoss, SquaredError
+from mfsim.losses import AbstractScalarLoss, SquaredError
 from mfsim.networks import Neurons, TwoLayer
 
 _CACHE_BYTES = 8 * 2**20
@@ -50,7 +50,7 @@ class ParticleFlow(AbstractLangevinFlow):
 
     network: TwoLayer
     dataset: AbstractDataset
-    loss: AbstractLoss = SquaredError()
+    loss: AbstractScalarLoss = SquaredError()
     temperature: float = real(0.0, at_least=0.0)
     block_mib: int | None = count(None)
     shadow: bool = static(True)

@@ -1,5 +1,6 @@
 """Deep networks of finite width: their weights descend the training risk."""
 
+import math
 from abc import abstractmethod
 from typing import Any
 
@@ -11,7 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from mfsim.blocks import block_size, map_blocks
-from mfsim.component import count, real, static
+from mfsim.component import count, kinds, real, static
 from mfsim.datasets import AbstractDataset, Data
 from mfsim.flows.base import (
     AbstractLangevinFlow,
@@ -25,7 +26,7 @@ from mfsim.flows.base import (
     turn,
 )
 from mfsim.losses import AbstractLoss, SquaredError
-from mfsim.networks import DeepRelu
+from mfsim.networks import AbstractWeightNetwork
 from mfsim.networks.deep_relu import Weights
 
 _BLOCK_MIB = 64
@@ -38,12 +39,22 @@ class AbstractWeightFlow(AbstractLangevinFlow):
     a particle; noise of strength lambda moves a weight by sqrt(2 lambda/m) dB.
     """
 
-    network: eqx.AbstractVar[DeepRelu]
+    network: eqx.AbstractVar[AbstractWeightNetwork]
     block_mib: eqx.AbstractVar[int | None]
 
     @abstractmethod
     def model(self, state: State) -> Model:
         """The network by which outputs are made at a state."""
+
+    def check(self, data: Data) -> None:
+        if not self.loss.of_classes:
+            return
+        labels, classes = np.append(data.y_train, data.y_test), self.network.num_outputs
+        if labels.max() >= classes:
+            raise ValueError(
+                "network.classes must be above the largest label, "
+                f"{labels.max():g}, got {classes}."
+            )
 
     def law(self, state: State) -> tuple[Weights, None]:
         return (state.params if state.origin is None else state.origin), None
@@ -89,7 +100,7 @@ class AbstractWeightFlow(AbstractLangevinFlow):
         squares = [jnp.square(block).sum(dtype=float) for block in moved]
         return jnp.stack(squares).sum()
 
-    def predict(self, state: State, x: Float[Array, "n d"]) -> Float[Array, " n"]:
+    def predict(self, state: State, x: Float[Array, "n d"]) -> Float[Array, "n *c"]:
         model, block = self.model(state), self._samples_per_block(x)
         return map_blocks(lambda x: model(state.params, x), (x,), block)
 
@@ -106,20 +117,19 @@ class AbstractWeightFlow(AbstractLangevinFlow):
         return squares.sum() / (2 * self.network.neurons)
 
     def kernel_product(
-        self, state: State, x: Float[Array, "n d"], v: Float[Array, " n"]
-    ) -> Float[Array, " n"]:
+        self, state: State, x: Float[Array, "n d"], v: Float[Array, "n *c"]
+    ) -> Float[Array, "n *c"]:
         """Theta v = m^(-2a) J J^T v."""
         block = self._samples_per_block(x)
         product = kernel_product(self.model(state), state.params, x, v, block)
         return self.network.kernel_scale * product
 
     def export(self, state: State) -> dict[str, np.ndarray]:
-        both = {"layer": state.params, "shadow": state.shadow or ()}
-        return {
-            f"weights/{name}_{k}": np.asarray(block)
-            for name, params in both.items()
-            for k, block in enumerate(params, start=1)
-        }
+        names = self.network.block_names
+        shadows = [name.replace("layer", "shadow") for name in names]
+        both = [*zip(names, state.params, strict=True)]
+        both += zip(shadows, state.shadow or (), strict=False)
+        return {f"weights/{name}": np.asarray(block) for name, block in both}
 
     def complain(self) -> list[str]:
         return [f"flow.network.{complaint}" for complaint in self.network.complain()]
@@ -127,7 +137,7 @@ class AbstractWeightFlow(AbstractLangevinFlow):
     def plan(self, data: Data, dtype: DTypeLike) -> dict[str, int]:
         n, d = data.x_train.shape
         itemsize = jnp.dtype(dtype).itemsize
-        numbers = sum(r * c for r, c in self.network.shapes(d))
+        numbers = sum(math.prod(shape) for shape in self.network.shapes(d))
         copies = 1 + (self.shadow and not self.is_cold) + self._keeps_origin
         block = self._samples_per_block(jax.ShapeDtypeStruct((n, d), dtype))
         return {
@@ -173,7 +183,7 @@ class WeightFlow(AbstractWeightFlow):
     data. Depth 2 is `ParticleFlow` with alpha = m^a, w = sqrt(m) W_1, u = sqrt(m) W_2.
 
     Fields:
-        network: The deep ReLU network.
+        network: The network of weights.
         dataset: Where the samples come from.
         loss: The loss phi.
         temperature: Strength lambda of noise and decay; 0 is plain gradient flow.
@@ -185,7 +195,7 @@ class WeightFlow(AbstractWeightFlow):
     Source: Chen, Cao, Zou, Gu 2021, Algorithms 1 and 2.
     """
 
-    network: DeepRelu
+    network: AbstractWeightNetwork
     dataset: AbstractDataset
     loss: AbstractLoss = SquaredError()
     temperature: float = real(0.0, at_least=0.0)
@@ -193,13 +203,13 @@ class WeightFlow(AbstractWeightFlow):
     shadow: bool = static(True)
 
     def __check_init__(self):
-        refuse_padded_noise(self)
+        check_parts(self)
 
     def init(self, key: Key[Array, ""], dim: int, dtype: DTypeLike = float) -> State:
         params = self.network.init(key, dim, dtype)
         return State(params, params if self.shadow and not self.is_cold else None)
 
-    def model(self, state: State) -> DeepRelu:
+    def model(self, state: State) -> AbstractWeightNetwork:
         return self.network
 
     def force(self, state: State, batch: Batch) -> Weights:
@@ -231,14 +241,21 @@ class WeightFlow(AbstractWeightFlow):
         return False
 
 
-def refuse_padded_noise(flow: AbstractWeightFlow) -> None:
-    """Refuse noise on weights that are to stay zero.
+def check_parts(flow: AbstractWeightFlow) -> None:
+    """Refuse a network, a loss and a temperature that do not go together.
 
     Raises:
-        ValueError: If there is both.
+        ValueError: If they do not; begins with the field's name.
     """
-    if flow.network.active is not None and flow.temperature > 0:
+    objection = flow.network.noise_objection
+    if objection is not None and flow.temperature > 0:
         raise ValueError(
-            "temperature must be 0 with network.active, as noise would move the "
-            f"neurons that are left out, got {flow.temperature:g}; leave active out."
+            f"temperature must be 0, as {objection}, got {flow.temperature:g}."
+        )
+    if flow.loss.of_classes != (flow.network.num_outputs > 1):
+        others = kinds(AbstractLoss).items()
+        suited = [k for k, loss in others if loss.of_classes != flow.loss.of_classes]
+        raise ValueError(
+            f"loss must be {' or '.join(suited)} for a {type(flow.network).__name__}, "
+            f"got {type(flow.loss).__name__}."
         )

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Int, Key, PyTree
 
 from mfsim.accounts import AbstractAccount, Step
 from mfsim.blocks import map_members
@@ -49,8 +49,16 @@ class AbstractIntegrator(Component):
     is no noise. Accounts rest on that; other integrators ignore those they are given.
     """
 
+    watches_stability: ClassVar[bool] = True
+    """Whether the largest stable step of gradient descent is worth its measuring."""
+
     step: eqx.AbstractVar[float | str]
     """The step in flow time, once resolved."""
+
+    @property
+    def auto_share(self) -> float:
+        """The share of gradient descent's step that "auto" stands for."""
+        return 1.0
 
     def check(self, flow: AbstractFlow, data: Data) -> None:
         """Refuse what cannot be integrated, once data and step are known.
@@ -121,20 +129,30 @@ class AbstractStepper(AbstractIntegrator):
     """
 
     flows: ClassVar[tuple[type[AbstractFlow], ...]] = LANGEVIN_FLOWS
-    freezes_force: ClassVar[bool] = True
     batch_size: eqx.AbstractVar[int | None]
 
+    def remember(self, flow: AbstractLangevinFlow, params: PyTree) -> PyTree:
+        """What it keeps from step to step, at the start; nothing unless overridden."""
+        return ()
+
     @abstractmethod
-    def update(
+    def push(
         self,
-        theta: Float[Array, "..."],
-        force: Float[Array, "..."],
-        noise: Float[Array, "..."] | float,
-        step: float,
-        temperature: float,
-        std: float,
-    ) -> Float[Array, "..."]:
-        """One block of parameters after one step; `noise` is standard normal."""
+        flow: AbstractLangevinFlow,
+        params: PyTree,
+        force: PyTree,
+        noise: PyTree,
+        memory: PyTree,
+    ) -> tuple[PyTree, PyTree]:
+        """Parameters and memory after one step.
+
+        Args:
+            flow: What moves.
+            params: Where it is.
+            force: The data part of its velocity; `None` where a block is frozen.
+            noise: Standard normals for the blocks that move; zeros where it is cold.
+            memory: As `remember` began it.
+        """
 
     def init(
         self,
@@ -143,8 +161,9 @@ class AbstractStepper(AbstractIntegrator):
         data: Batch | None = None,
         accounts: tuple[AbstractAccount, ...] = (),
     ) -> Carry:
-        carry = Carry(state, jnp.asarray(0, jnp.int32))
-        if not accounts or data is None:
+        memory = self.remember(flow, state.params)
+        carry = Carry(state, jnp.asarray(0, jnp.int32), memory)
+        if not self._kept(accounts) or data is None:
             return carry
         kept = tuple(each.begin(flow, self, data, state) for each in accounts)
         return carry._replace(ledger=kept)
@@ -159,6 +178,7 @@ class AbstractStepper(AbstractIntegrator):
         accounts: tuple[AbstractAccount, ...] = (),
     ) -> Carry:
         reals, static = eqx.partition((self, flow), eqx.is_array)
+        accounts = self._kept(accounts)
 
         def move(reals: PyTree, *args: Any) -> PyTree:
             stepper, flow = eqx.combine(reals, static)
@@ -183,27 +203,14 @@ class AbstractStepper(AbstractIntegrator):
             return jax.lax.fori_loop(k, end, step, (inner, order))[0]
 
         end = carry.step + jnp.asarray(num_steps, carry.step.dtype)
-        inner = turn(carry.state), carry.ledger
+        inner = turn(carry.state), turn(carry.memory), carry.ledger
         run = map_members if flow.is_cold else _alone
-        turned, ledger = run(go, reals, data, inner, carry.step, end, key)
-        return carry._replace(state=turn(turned), step=end, ledger=ledger)
+        turned, memory, ledger = run(go, reals, data, inner, carry.step, end, key)
+        return Carry(turn(turned), end, turn(memory), ledger)
 
-    def path_weight(self, temperature: Any, std: Any) -> Any:
-        """KL in nats that a step adds a neuron for |b|^2 = 1: Girsanov's rate."""
-        return self.step / (4 * temperature)
-
-    def move(
-        self, flow: AbstractLangevinFlow, params: PyTree, force: PyTree, noise: PyTree
-    ) -> PyTree:
-        """The parameters after one step; `noise` as in `update`."""
-        moving, frozen, std = _partition(flow, params)
-        step: Any = self.step
-
-        def update(*args: Any) -> Array:
-            theta, force, noise, std = args
-            return self.update(theta, force, noise, step, flow.diffusion, std)
-
-        return eqx.combine(jax.tree.map(update, moving, force, noise, std), frozen)
+    def _kept(self, accounts: tuple[AbstractAccount, ...]) -> tuple:
+        """The accounts, of a step that goes by the force at its beginning."""
+        return accounts if self.freezes_force else ()
 
     def _batch(self, data: Batch, key: Array, k: Array, order: Any) -> tuple[Any, Any]:
         if self.batch_size is None:
@@ -229,9 +236,9 @@ class AbstractStepper(AbstractIntegrator):
 
 def _moved(
     stepper: Any, flow: Any, accounts: Any, batch: Batch, k: Array, at: Any, noise: Any
-) -> tuple[PyTree, tuple[PyTree, ...]]:
-    """The state, its matrices turned, and the ledger after step k, by those at it."""
-    turned, ledger = at
+) -> tuple[PyTree, PyTree, tuple[PyTree, ...]]:
+    """State and memory, their matrices turned, and ledger, by those before step k."""
+    turned, memory, ledger = at
     state = turn(turned)
     if accounts:
         force, rates = flow.force_and_rates(state, batch)
@@ -241,9 +248,9 @@ def _moved(
         stepper = _after(stepper, accounts, ledger)
     else:
         force = flow.force(state, batch)
-    params = stepper.move(flow, turned.params, turn(force), noise)
+    params, memory = stepper.push(flow, turned.params, turn(force), noise, memory)
     shadow = _follow(flow, stepper, turned.shadow, noise)
-    return turned._replace(params=params, shadow=shadow), ledger
+    return turned._replace(params=params, shadow=shadow), memory, ledger
 
 
 def _after(
@@ -270,7 +277,7 @@ def _follow(flow: Any, stepper: Any, shadow: PyTree, noise: PyTree) -> PyTree:
     """The shadow after one step with the noise of the parameters and no force."""
     if shadow is None or flow.is_cold:
         return shadow
-    moving, frozen, std = _partition(flow, shadow)
+    moving, frozen, std = partition(flow, shadow)
 
     def update(theta: Array, noise: Array, std: Any) -> Array:
         return theta + free_change(theta, noise, stepper.step, flow.diffusion, std)
@@ -278,7 +285,7 @@ def _follow(flow: Any, stepper: Any, shadow: PyTree, noise: PyTree) -> PyTree:
     return eqx.combine(jax.tree.map(update, moving, noise, std), frozen)
 
 
-def _partition(flow: AbstractFlow, params: PyTree) -> tuple[PyTree, PyTree, PyTree]:
+def partition(flow: AbstractFlow, params: PyTree) -> tuple[PyTree, PyTree, PyTree]:
     """Blocks that move, blocks that do not, and the prior's spread of the former."""
     mask = flow.network.trainable_mask(params)
     return *eqx.partition(params, mask), eqx.partition(flow.prior_std(), mask)[0]
@@ -286,7 +293,7 @@ def _partition(flow: AbstractFlow, params: PyTree) -> tuple[PyTree, PyTree, PyTr
 
 def _draw(flow: AbstractFlow, params: PyTree, key: Array, k: Array) -> PyTree:
     """Standard normals for the blocks that move; exact zeros where temperature is 0."""
-    moving, _, _ = _partition(flow, params)
+    moving, _, _ = partition(flow, params)
     leaves, tree = jax.tree.flatten(moving)
     if flow.is_cold:
         return tree.unflatten([0.0] * len(leaves))

@@ -5,11 +5,11 @@ from typing import Any, Literal
 import jax.numpy as jnp
 
 from mfsim.component import count, real
-from mfsim.integrators.base import AbstractStepper
+from mfsim.integrators.langevin import AbstractLangevinStepper
 from mfsim.integrators.noise import free_change
 
 
-class ExponentialLangevin(AbstractStepper):
+class ExponentialLangevin(AbstractLangevinStepper):
     """theta <- e^{-a} theta + eta (1 - e^{-a})/a b + sigma sqrt(1 - e^{-2a}) xi.
 
     a = lambda eta/sigma^2, block by block. With no data p_0 is invariant exactly;

@@ -5,10 +5,10 @@ from typing import Literal
 import jax.numpy as jnp
 
 from mfsim.component import count, real
-from mfsim.integrators.base import AbstractStepper
+from mfsim.integrators.langevin import AbstractLangevinStepper
 
 
-class NoisyGD(AbstractStepper):
+class NoisyGD(AbstractLangevinStepper):
     """theta <- theta + eta (b - lambda theta/sigma^2) + sqrt(2 lambda eta) xi.
 
     Gradient descent where lambda = 0, stochastic gradient descent with a `batch_size`.

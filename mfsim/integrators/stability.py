@@ -23,7 +23,8 @@ def largest_eigenvalue(
 ) -> Float[Array, ""]:
     """lambda_max of the tangent kernel on x, by power iteration.
 
-    A lower estimate, within a few per cent after the fixed number of iterations.
+    A lower estimate, within a few per cent after the fixed number of iterations. Of
+    several outputs it is the kernel of all of them, (n c) x (n c).
 
     Cost: two forward passes and one backward pass over x an iteration.
     """
@@ -35,12 +36,12 @@ def largest_eigenvalue(
         # A kernel that vanishes keeps its vector: 0/0 would hide the eigenvalue 0.
         return jnp.where(norm > 0, product / jnp.where(norm > 0, norm, 1), v), norm
 
-    n = x.shape[0]
+    shape = flow.network.output_shape(x.shape[0])
     # Fixed and without symmetry, so that no eigenvector of a real kernel is missed.
-    start = 1 + jax.random.normal(jax.random.key(0), (n,), x.dtype)
+    start = 1 + jax.random.normal(jax.random.key(0), shape, x.dtype)
     v = start / jnp.linalg.norm(start)
-    # The kernel of one point, a batch of online descent, is a number.
-    times = _ITERATIONS if n > 1 else 1
+    # The kernel of one output, a batch of online descent, is a number.
+    times = _ITERATIONS if v.size > 1 else 1
     return jax.lax.fori_loop(0, times, iterate, (v, jnp.zeros((), x.dtype)))[1]
 
 

@@ -16,7 +16,7 @@ from mfsim.kernels.prediction import (
     check_times,
     fading,
 )
-from mfsim.losses import AbstractLoss
+from mfsim.losses import AbstractScalarLoss
 
 _TOLERANCE = 1e-10
 """Of the integrator, absolute and relative, for outputs of order one."""
@@ -29,7 +29,7 @@ def kernel_loss_flow(
     labels: Real[np.ndarray, " _"],
     rate: float,
     times: Times,
-    loss: AbstractLoss,
+    loss: AbstractScalarLoss,
     **options: Any,
 ) -> Outputs:
     """The solution of df/dt = -rate K phi'(f, y), f(0) = 0, for any loss.
@@ -52,7 +52,7 @@ def kernel_loss_flow(
 
 
 def loss_flow(
-    prediction: KernelPrediction, loss: AbstractLoss, times: Times
+    prediction: KernelPrediction, loss: AbstractScalarLoss, times: Times
 ) -> Outputs:
     """The flow of another loss along the kernel, labels and options of a prediction.
 
@@ -87,7 +87,7 @@ def loss_flow(
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _solve(
-    loss: AbstractLoss, max_steps: int, problem: tuple[Array, ...]
+    loss: AbstractScalarLoss, max_steps: int, problem: tuple[Array, ...]
 ) -> tuple[Any, Any]:
     """V^T beta at increasing times, for the rate 1, and how the integration ended."""
     kappa, vectors, labels, initial, decay, times = problem

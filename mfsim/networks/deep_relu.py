@@ -8,13 +8,13 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from mfsim.component import count, real
-from mfsim.networks.base import AbstractNetwork
+from mfsim.networks.base import AbstractWeightNetwork
 
 Weights = tuple[Float[Array, "_ _"], ...]
 """W_1 (m, d), W_2 ... W_{L-1} (m, m), W_L (1, m)."""
 
 
-class DeepRelu(AbstractNetwork):
+class DeepRelu(AbstractWeightNetwork):
     """f(x) = m^a W_L s(W_{L-1} ... s(W_1 x)), s the ReLU: L layers of width m.
 
     The start is W_l ~ N(0, 2/m) for l < L and W_L ~ N(0, 1/m), entry by entry: a
@@ -58,7 +58,6 @@ class DeepRelu(AbstractNetwork):
         return tuple(map(_pad, drawn, self.shapes(dim)))
 
     def shapes(self, dim: int) -> list[tuple[int, int]]:
-        """The shapes of W_1, ..., W_L for inputs of dimension `dim`."""
         return _shapes(self.width, self.depth, dim)
 
     def prior_std(self) -> tuple[Any, ...]:
@@ -66,13 +65,9 @@ class DeepRelu(AbstractNetwork):
         hidden, last = (2 / self.neurons) ** 0.5, (1 / self.neurons) ** 0.5
         return (hidden,) * (self.depth - 1) + (last,)
 
-    def __call__(self, params: Weights, x: Float[Array, "n d"]) -> Float[Array, " n"]:
-        return self.after_first(params, x @ params[0].T)
-
     def after_first(
         self, params: Weights, z: Float[Array, "n m"]
     ) -> Float[Array, " n"]:
-        """The outputs by what W_1 makes of the inputs."""
         _, *hidden, last = params
         for weights in hidden:
             z = jax.nn.relu(z) @ weights.T
@@ -93,17 +88,19 @@ class DeepRelu(AbstractNetwork):
         """m^(-2a), so that the kernel tends to one limit for every a."""
         return self.neurons ** (-2 * self.scale_exponent)
 
+    @property
+    def noise_objection(self) -> str | None:
+        if self.active is None:
+            return None
+        return "network.active leaves neurons out, which noise would move; leave it out"
+
     def complain(self) -> list[str]:
-        """What the theory does not cover."""
         if 0 < self.scale_exponent <= 0.5:
             return []
         return [
             "scale_exponent is outside (0, 1/2], where no theorem holds, got "
             f"{self.scale_exponent:g}."
         ]
-
-    def trainable_mask(self, params: Weights) -> Any:
-        return (True,) * len(params)
 
 
 def _shapes(width: int, depth: int, dim: int) -> list[tuple[int, int]]:

@@ -23,6 +23,8 @@ from mfsim.observables.layers import LayerDistance as LayerDistance
 from mfsim.observables.layers import SpectralNorms as SpectralNorms
 from mfsim.observables.linearisation import AlmostConvexity as AlmostConvexity
 from mfsim.observables.linearisation import LinearisationError as LinearisationError
+from mfsim.observables.margins import Margin as Margin
+from mfsim.observables.margins import RampLoss as RampLoss
 from mfsim.observables.moments import NeuronMoments as NeuronMoments
 from mfsim.observables.moments import OutputMoments as OutputMoments
 from mfsim.observables.movement import Displacement as Displacement

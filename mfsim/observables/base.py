@@ -74,6 +74,9 @@ class AbstractObservable(Component):
     flows: ClassVar[tuple[type[AbstractFlow], ...]] = (AbstractFlow,)
     """The kinds of flow that have it."""
 
+    of_many_outputs: ClassVar[bool] = False
+    """Whether networks with several outputs have it as well."""
+
     builds_on: ClassVar[tuple[type["AbstractObservable"], ...]] = ()
     """Kinds whose series it needs: those that are listed, else with their defaults."""
 
@@ -185,9 +188,18 @@ def present(look: Look) -> Step:
     return Step(look.flow, look.integrator, batch, look.step, look.state, force, rates)
 
 
-def train_outputs(look: Look) -> Float[Array, " n"]:
+def train_outputs(look: Look) -> Float[Array, "n *c"]:
     """The outputs on the training points."""
     return look.flow.predict(look.state, look.data.x_train)
+
+
+def outputs_and_labels(look: Look) -> dict[str, tuple[Array, Array]]:
+    """Outputs and labels of the training points, and of the test points if any."""
+    data = look.data
+    found = {"train": (look.once(train_outputs), data.y_train)}
+    if len(data.y_test):
+        found["test"] = look.flow.predict(look.state, data.x_test), data.y_test
+    return found
 
 
 def chosen(kind: type, observables: tuple[AbstractObservable, ...]) -> Any:

@@ -36,6 +36,7 @@ class LayerDistance(AbstractObservable):
     """
 
     flows: ClassVar = OF_WEIGHTS
+    of_many_outputs: ClassVar = True
 
     def declare(self, flow, integrator, data):
         text = "Frobenius norm of what each layer's weights have moved since the start"
@@ -59,7 +60,8 @@ class LayerDistance(AbstractObservable):
         return declared
 
     def measure(self, look):
-        distance = _distances(look.state.params, look.initial.params)
+        depth = look.flow.network.depth
+        distance = _distances(look.state.params, look.initial.params)[:depth]
         scaled = jnp.asarray(look.flow.network.output_scale).astype(float) * distance
         found = {
             "layer_distance": distance,
@@ -79,13 +81,15 @@ class SpectralNorms(AbstractObservable):
     """
 
     flows: ClassVar = OF_WEIGHTS
+    of_many_outputs: ClassVar = True
 
     def declare(self, flow, integrator, data):
         text = "Largest singular value of the weights of each layer."
         return {"spectral_norm": _by_layer(flow, "parameter", "|W_l|_2", text)}
 
     def measure(self, look):
-        layers = enumerate(look.state.params, start=1)
+        matrices = look.state.params[: look.flow.network.depth]
+        layers = enumerate(matrices, start=1)
         return {f"layer_{number}": weights for number, weights in layers}
 
     def finish(self, flow, found, reference):
@@ -109,6 +113,7 @@ class GradientNorms(AbstractObservable):
     """Frobenius norm of the gradient of the training risk by layer: gradient_norm."""
 
     flows: ClassVar = OF_WEIGHTS
+    of_many_outputs: ClassVar = True
 
     def declare(self, flow, integrator, data):
         text = "Frobenius norm of the gradient of the training risk in each layer."
@@ -116,7 +121,8 @@ class GradientNorms(AbstractObservable):
         return {"gradient_norm": _by_layer(flow, unit, symbol, text)}
 
     def measure(self, look):
-        return {"gradient_norm": _norms(look.once(present).force)}
+        depth = look.flow.network.depth
+        return {"gradient_norm": _norms(look.once(present).force)[:depth]}
 
 
 class ActivationFlips(AbstractObservable):

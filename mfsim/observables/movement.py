@@ -1,5 +1,7 @@
 """How far the parameters are from their start and from the prior."""
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 
@@ -15,12 +17,14 @@ class Displacement(AbstractObservable):
     Raw movement: with noise on, neurons wander even where their law stands still.
 
     The neurons of a deep network are rows of weights times sqrt(m): its mean square is
-    the sum over all weights.
+    the sum over all weights, as it is for a ReluClassifier, biases too.
 
     Fields:
         blocks: Whether w of two layers is taken alone as well: |w_t - w_0|/|w_0|, the
             relative distance of Luo et al. 2021.
     """
+
+    of_many_outputs: ClassVar = True
 
     blocks: bool = static(False)
 
@@ -63,6 +67,8 @@ class Displacement(AbstractObservable):
 
 class Regulariser(AbstractObservable):
     """lambda times the mean of V_0 = theta^T Lambda^{-1} theta/2: regulariser."""
+
+    of_many_outputs: ClassVar = True
 
     def declare(self, flow, integrator, data):
         text = "Temperature times the mean quadratic potential of the prior."

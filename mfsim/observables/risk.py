@@ -1,10 +1,12 @@
 """How well the network fits and predicts."""
 
+from typing import Any, ClassVar
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from mfsim.observables.base import AbstractObservable, Look, train_outputs
+from mfsim.observables.base import AbstractObservable, outputs_and_labels
 from mfsim.series import Series
 
 NO_TEST = "the dataset has no test points"
@@ -13,6 +15,8 @@ NO_SIGNS = "the labels are not all -1 or 1"
 
 class Risk(AbstractObservable):
     """Mean loss on the training and the test points: train_risk, test_risk."""
+
+    of_many_outputs: ClassVar = True
 
     def declare(self, flow, integrator, data):
         train = Series("loss", "L_S", "Mean loss over the training points.")
@@ -25,38 +29,45 @@ class Risk(AbstractObservable):
     def measure(self, look):
         return {
             f"{part}_risk": look.flow.loss(f, y).mean(dtype=jnp.float64)
-            for part, (f, y) in look.once(_outputs_and_labels).items()
+            for part, (f, y) in look.once(outputs_and_labels).items()
         }
 
 
 class Accuracy(AbstractObservable):
-    """Share of points on the wrong side of 0: train_error, test_error.
+    """Share of points that are put into the wrong class: train_error, test_error.
 
-    For labels -1 and 1; an output of exactly 0 counts as wrong.
+    Of one output, for labels -1 and 1: on the wrong side of 0; an output of exactly 0
+    counts as wrong. Of several outputs: the label's is not the first of the largest.
     """
+
+    of_many_outputs: ClassVar = True
 
     def declare(self, flow, integrator, data):
         declared: dict[str, Series | str] = {}
+        is_scalar = flow.network.num_outputs == 1
+        rule = "y f(x) <= 0" if is_scalar else "another output above the label's"
         for part, y in (("train", data.y_train), ("test", data.y_test)):
-            if not len(y):
-                declared[f"{part}_error"] = NO_TEST
-            elif not np.all(np.abs(y) == 1):
-                declared[f"{part}_error"] = NO_SIGNS
-            else:
-                text = f"Share of {part} points with y f(x) <= 0."
-                declared[f"{part}_error"] = Series("1", "err", text)
+            text = f"Share of {part} points with {rule}."
+            declared[f"{part}_error"] = unjudged(flow, y) or Series("1", "err", text)
         return declared
 
     def measure(self, look):
         return {
-            f"{part}_error": (f * y <= 0).mean(dtype=jnp.float64)
-            for part, (f, y) in look.once(_outputs_and_labels).items()
+            f"{part}_error": _is_wrong(f, y).mean(dtype=jnp.float64)
+            for part, (f, y) in look.once(outputs_and_labels).items()
         }
 
 
-def _outputs_and_labels(look: Look) -> dict[str, tuple[Array, Array]]:
-    data = look.data
-    found = {"train": (look.once(train_outputs), data.y_train)}
-    if len(data.y_test):
-        found["test"] = look.flow.predict(look.state, data.x_test), data.y_test
-    return found
+def unjudged(flow: Any, y: np.ndarray) -> str | None:
+    """Why points cannot be in the right or the wrong class, if they cannot."""
+    if not len(y):
+        return NO_TEST
+    if flow.network.num_outputs == 1 and not np.all(np.abs(y) == 1):
+        return NO_SIGNS
+    return None
+
+
+def _is_wrong(f: Array, y: Array) -> Array:
+    if f.ndim == y.ndim:
+        return f * y <= 0
+    return jnp.argmax(f, axis=-1) != y.astype(jnp.int32)

@@ -1,5 +1,7 @@
 """Statements of the theory as functions."""
 
+from mfsim.theory.capacity import MEASURES as CAPACITY_MEASURES
+from mfsim.theory.capacity import capacity_measures as capacity_measures
 from mfsim.theory.gibbs import GibbsLaw as GibbsLaw
 from mfsim.theory.gibbs import gibbs_law as gibbs_law
 from mfsim.theory.large_alpha import ALPHA_EXPONENTS as ALPHA_EXPONENTS

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mfsim.losses import AbstractLoss
+from mfsim.losses import AbstractScalarLoss
 
 EASE, STIFFEN = 0.9, 1.5
 """Of the curvature from step to step, and where a step was too long."""
@@ -27,7 +27,7 @@ class Problem(NamedTuple):
     kernels: Float[Array, "layers n n"]
     start: Float[Array, " n"]
     labels: Float[Array, " n"]
-    loss: AbstractLoss
+    loss: AbstractScalarLoss
 
     def outputs(self, point: "Point") -> Float[Array, " n"]:
         return self.start + point.products.sum(0)

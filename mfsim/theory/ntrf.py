@@ -23,7 +23,7 @@ from mfsim.kernels.gram import check_vector
 from mfsim.kernels.inputs import as_points
 from mfsim.kernels.layers import signals_of
 from mfsim.kernels.precision import require_precision
-from mfsim.losses import AbstractLoss, Logistic
+from mfsim.losses import AbstractScalarLoss, Logistic
 from mfsim.memory import require_memory
 from mfsim.networks import AbstractNetwork, DeepRelu
 from mfsim.theory.ball_descent import Descent, Problem, descend
@@ -62,7 +62,7 @@ def ntrf_ball(
     labels: Real[Array | np.ndarray, " _"],
     radius: float,
     *,
-    loss: AbstractLoss = _LOGISTIC,
+    loss: AbstractScalarLoss = _LOGISTIC,
     tolerance: float = 1e-7,
     max_steps: int = 50_000,
 ) -> NtrfBall:
@@ -115,7 +115,7 @@ def ntrf_balls(
     labels: Real[Array | np.ndarray, " _"],
     radii: Sequence[float],
     *,
-    loss: AbstractLoss = _LOGISTIC,
+    loss: AbstractScalarLoss = _LOGISTIC,
     tolerance: float = 1e-7,
     max_steps: int = 50_000,
 ) -> list[NtrfBall]:
@@ -150,7 +150,7 @@ def ntrf_balls(
 
 @jax.jit
 def _pose(
-    network: DeepRelu, params: Any, x: Array, labels: Array, loss: AbstractLoss
+    network: DeepRelu, params: Any, x: Array, labels: Array, loss: AbstractScalarLoss
 ) -> Problem:
     both = zip(*signals_of(params, x), strict=True)
     kernels = [(a @ a.T) * (b @ b.T) for a, b in both]
@@ -163,7 +163,7 @@ def _judge(
     params: Any,
     x: Array,
     labels: Array,
-    loss: AbstractLoss,
+    loss: AbstractScalarLoss,
     radius: Array,
     coefficients: Array,
     slopes: Array,

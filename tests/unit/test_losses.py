@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mfsim.component import build
-from mfsim.losses import AbstractLoss, Logistic, SquaredError
+from mfsim.losses import (
+    AbstractLoss,
+    Logistic,
+    SoftmaxCrossEntropy,
+    SquaredError,
+    of_label,
+)
 
 LOSSES = [SquaredError(), Logistic()]
 F = jnp.asarray([-3.0, -0.5, 0.0, 0.25, 4.0])
@@ -141,6 +147,108 @@ def test_squared_error_takes_any_label():
     SquaredError().check_labels(np.array([-1.5, 0.0, 7.0]))
 
 
-@each_loss
+@pytest.mark.parametrize("loss", [*LOSSES, SoftmaxCrossEntropy()], ids=repr)
 def test_losses_are_built_by_name(loss):
     assert build(AbstractLoss, type(loss).__name__) == loss
+
+
+# Softmax cross-entropy: several outputs, the number of a class as label.
+
+CLASSES = 4
+ROWS = jnp.asarray(np.random.default_rng(3).normal(0, 3, (20, CLASSES)))
+NUMBERS = jnp.asarray(np.arange(20.0) % CLASSES)
+
+
+def log_sum(f):
+    return np.log(np.exp(np.asarray(f)).sum(-1))
+
+
+def test_cross_entropy_is_its_formula():
+    picked = np.asarray(ROWS)[np.arange(20), np.arange(20) % CLASSES]
+    loss, wanted = SoftmaxCrossEntropy(), log_sum(ROWS) - picked
+    # Logarithms of up to a dozen of rounded sums.
+    np.testing.assert_allclose(loss(ROWS, NUMBERS), wanted, rtol=0, atol=1e-14)
+    softmax = np.exp(np.asarray(ROWS)) / np.exp(log_sum(ROWS))[:, None]
+    slope = softmax - np.eye(CLASSES)[np.arange(20) % CLASSES]
+    np.testing.assert_allclose(loss.derivative(ROWS, NUMBERS), slope, atol=1e-15)
+    # Equal outputs tell nothing: log c.
+    same = loss(jnp.zeros((1, CLASSES)), NUMBERS[:1])
+    assert float(same[0]) == pytest.approx(np.log(CLASSES), rel=1e-15)
+
+
+def test_slope_of_the_cross_entropy_is_that_of_the_value():
+    loss = SoftmaxCrossEntropy()
+    slope, step = np.asarray(loss.derivative(ROWS, NUMBERS)), 1e-5
+    for k in range(CLASSES):
+        along = step * jnp.eye(CLASSES)[k][None, :]
+        change = loss(ROWS + along, NUMBERS) - loss(ROWS - along, NUMBERS)
+        # Central differences: rounding 1e-16 * 12/1e-5 and step^2.
+        np.testing.assert_allclose(slope[:, k], change / (2 * step), atol=1e-9)
+    automatic = jax.grad(lambda f: loss(f, NUMBERS).sum())(ROWS)
+    np.testing.assert_allclose(slope, automatic, atol=1e-15)
+
+
+def test_two_classes_are_the_logistic_loss_of_the_difference():
+    pairs, labels = ROWS[:, :2], NUMBERS % 2
+    loss, signs = SoftmaxCrossEntropy(), 2 * labels - 1
+    apart = pairs[:, 1] - pairs[:, 0]
+    np.testing.assert_allclose(loss(pairs, labels), Logistic()(apart, signs), atol=1e-14)
+    both = np.asarray(Logistic().derivative(apart, signs))[:, None] * [-1.0, 1.0]
+    np.testing.assert_allclose(loss.derivative(pairs, labels), both, atol=1e-15)
+
+
+def top_curvature(f):
+    """The largest eigenvalue of the Hessian diag(p) - p p^T, by differentiation."""
+    loss, label = SoftmaxCrossEntropy(), jnp.asarray(0.0)
+    hessian = jax.hessian(lambda f: loss(f[None, :], label[None])[0])(f)
+    return float(np.linalg.eigvalsh(np.asarray(hessian))[-1])
+
+
+@given(f=st.lists(st.floats(-30, 30), min_size=2, max_size=5))
+def test_curvature_of_the_cross_entropy_is_at_most_a_half(f):
+    # Gershgorin: row j sums to 2 p_j (1 - p_j) in absolute values.
+    most = top_curvature(jnp.asarray(f))
+    assert -1e-15 <= most <= SoftmaxCrossEntropy.max_curvature * (1 + 1e-14)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_a_half_is_the_supremum_of_that_curvature(classes):
+    # Two classes share the probability, up to (c - 2) exp(-40) of the others.
+    f = jnp.where(jnp.arange(classes) < 2, 0.0, -40.0)
+    limit = SoftmaxCrossEntropy.max_curvature
+    assert top_curvature(f) == pytest.approx(limit, rel=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_cross_entropy_is_finite_at_large_outputs(dtype):
+    f = jnp.asarray([[1e30, 0.0, -1e30], [1e4, 0.0, 0.0]], dtype)
+    loss = SoftmaxCrossEntropy()
+    for label, values in ((0, [0, 0]), (1, [1e30, 1e4])):
+        y = jnp.full(2, label, dtype)
+        value, slope = loss(f, y), loss.derivative(f, y)
+        np.testing.assert_allclose(value, values, rtol=1e-6)
+        np.testing.assert_allclose(slope, [np.eye(3)[0] - np.eye(3)[label]] * 2)
+        assert value.dtype == slope.dtype == dtype
+        np.testing.assert_allclose(jax.grad(lambda f: loss(f, y).sum())(f), slope)
+
+
+@given(shift=st.floats(-100, 100))
+def test_cross_entropy_is_of_differences_of_outputs(shift):
+    loss = SoftmaxCrossEntropy()
+    moved, still = loss(ROWS + shift, NUMBERS), loss(ROWS, NUMBERS)
+    # Numbers of up to 110 round at 1.4e-14, three of them.
+    np.testing.assert_allclose(moved, still, rtol=0, atol=5e-14)
+
+
+@pytest.mark.parametrize("wrong", [-1.0, 0.5, np.nan])
+def test_cross_entropy_refuses_labels_that_number_no_class(wrong):
+    loss = SoftmaxCrossEntropy()
+    loss.check_labels(np.array([0.0, 9.0, 3.0]))
+    message = f"^labels must be the numbers 0, 1, .* got {wrong:g}; use .*\\.$"
+    with pytest.raises(ValueError, match=message):
+        loss.check_labels(np.array([0.0, wrong, 1.0]))
+
+
+def test_the_label_s_own_output():
+    f = jnp.asarray([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    np.testing.assert_array_equal(of_label(f, jnp.asarray([2.0, 0.0])), [3, 4])
