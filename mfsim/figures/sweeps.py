@@ -29,6 +29,9 @@ _TRANSITION = {
         "eigenvalue",
         "distance",
         "KL",
+        "capacity",
+        "unit norm",
+        "margin",
         "error",
         "risk",
     )

@@ -28,6 +28,16 @@ PANELS: Panels = {
         "online_error": "online",
         "iterate_error": "random iterate, test",
     },
+    "margin": {"margin": "of training points, percentile"},
+    "ramp loss": {"ramp_loss": "train", "test_ramp_loss": "test"},
+    "capacity": {
+        "measure_l1": r"(2) $\ell_1$",
+        "measure_frobenius": "(3) Frobenius",
+        "measure_spectral_l21": r"(4) spectral, $\ell_{2,1}$",
+        "measure_spectral_frobenius": "(5) spectral, Frobenius",
+        "measure_unit_wise": "(6) unit-wise",
+    },
+    "unit norm": {"unit_capacity": "mean capacity", "unit_impact": "mean impact"},
     "relative change": {"displacement_relative": "displacement", DRIFT: "kernel drift"},
     "alignment": {"kernel_alignment": "kernel with labels"},
     "NTK gap": {
@@ -90,6 +100,8 @@ PANELS: Panels = {
 }
 
 LOGARITHMIC = (
+    "capacity",
+    "unit norm",
     "NTK gap",
     "twin gap",
     "kernel gap",
@@ -108,7 +120,7 @@ LOGARITHMIC = (
 )
 """Titles of the panels that show positive values alone, on a logarithmic axis."""
 
-SIGNED = ("almost convexity",)
+SIGNED = ("almost convexity", "margin")
 """Titles of the panels whose values have a sign, which no logarithm shows."""
 
 WHOLE = (
@@ -163,6 +175,7 @@ _LOOKS: Mapping[str, Mapping[str, Any]] = {
     "test_kernel_flow_gap": LOOKS[1] | OPEN,
     "ntk_gap_infinite": LOOKS[1] | FULL,
     "test_ntk_gap_infinite": LOOKS[1] | OPEN,
+    **dict(zip(PANELS["capacity"], layer_looks(len(PANELS["capacity"])), strict=True)),
 }
 
 

@@ -6,6 +6,7 @@ from mfsim.observables.base import Look as Look
 from mfsim.observables.base import Start as Start
 from mfsim.observables.base import accounts_of as accounts_of
 from mfsim.observables.base import train_outputs as train_outputs
+from mfsim.observables.capacity import CapacityMeasures as CapacityMeasures
 from mfsim.observables.densities import GridQuality as GridQuality
 from mfsim.observables.densities import Marginals as Marginals
 from mfsim.observables.distances import MMD as MMD

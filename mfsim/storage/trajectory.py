@@ -168,7 +168,7 @@ def _dims(group: str, ndim: int, axes: Mapping[str, object]) -> tuple[str, ...]:
     if group.endswith("/position"):
         return _PARTICLE_DIMS
     if group.startswith("weights/"):
-        return _WEIGHT_DIMS
+        return _WEIGHT_DIMS[:ndim]
     return ("step", *(f"axis_{axis}" for axis in range(1, ndim)))
 
 

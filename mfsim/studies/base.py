@@ -61,7 +61,8 @@ class AbstractStudy(Component):
             runs: For each sweep, by its name, its runs as `mfsim.open_sweep` has them:
                 the swept axes, "save" and the series' own; NaN where a run did not
                 complete, with how it ended as its status, and "missing" where none was
-                asked for.
+                asked for. The file of a run is its `run_id` with .h5 in the folder
+                that the attribute `folder` names.
         """
 
     def quick(self) -> "AbstractStudy":

@@ -135,7 +135,8 @@ class _Done:
             runs = join_sweep((self.runs[path], tasks[path].sweep) for path in whole)
             for path, task in tasks.items():
                 runs.status[dict(task.sweep or {})["index"]] = status[path]
-            found[name] = runs.assign_coords(_axes(list(tasks.values())))
+            placed = runs.assign_coords(_axes(list(tasks.values())))
+            found[name] = placed.assign_attrs(folder=str(self._folder))
         return found
 
 

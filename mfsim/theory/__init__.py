@@ -40,6 +40,8 @@ from mfsim.theory.over_parameterisation import gd_error_bound as gd_error_bound
 from mfsim.theory.over_parameterisation import gd_training_bound as gd_training_bound
 from mfsim.theory.over_parameterisation import ntrf_error_bound as ntrf_error_bound
 from mfsim.theory.over_parameterisation import sgd_error_bound as sgd_error_bound
+from mfsim.theory.rademacher import RademacherSearch as RademacherSearch
+from mfsim.theory.rademacher import rademacher_search as rademacher_search
 from mfsim.theory.separability import HardMargin as HardMargin
 from mfsim.theory.separability import RandomLabelScores as RandomLabelScores
 from mfsim.theory.separability import classifiability as classifiability

@@ -8,7 +8,7 @@ logarithms are finite where a product is beyond the largest float.
 
 import math
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Array, Real
@@ -55,7 +55,7 @@ def capacity_measures(
     x: Real[Array | np.ndarray, "n _"],
     labels: Real[Array | np.ndarray, " _"] | None,
     *,
-    mode: Literal["paper", "code2018"] = "paper",
+    mode: str = "paper",
     biases: tuple[Any, Any] | None = None,
     start_biases: tuple[Any, Any] | None = None,
     fold_biases: bool = False,

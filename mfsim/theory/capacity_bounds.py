@@ -9,8 +9,6 @@ github.com/bneyshabur/over-parametrization. All norms come and go as natural log
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from mfsim.theory.capacity_norms import InputNorms, log, log_sum
 
 _FLOOR = 1e-16
@@ -127,7 +125,7 @@ def _spectral_l21(at: Setting) -> float:
     rest += 2 * log_sum(math.log(2), at.inputs.frobenius)
     for name in ("distance_frobenius", "spectral"):
         for layer in "uv":
-            rest += 2 * (math.log(2) + log_sum(0, n[f"{layer}_{name}"]))
+            rest += 2 * (math.log(2) + log_sum(0.0, n[f"{layer}_{name}"]))
     return 2 * log_sum(at.over_margin(slope), float(log(max(rest, 0.0))) / 2)
 
 
@@ -158,13 +156,13 @@ def _unit_wise(at: Setting) -> float:
     """
     n = at.norms
     slope = math.log(3 * math.sqrt(2) * (math.sqrt(2 * at.outputs) + 1))
-    slope += log_sum(n["v_frobenius"], 0)
+    slope += log_sum(n["v_frobenius"], 0.0)
     half = math.log(at.samples) / 2
-    slope += log_sum(n["u_distance_frobenius"] + at.mean_input, at.start - half, 0)
+    slope += log_sum(n["u_distance_frobenius"] + at.mean_input, at.start - half, 0.0)
     union = 5 * at.hidden + max(0, at.log_margin + half) - math.log(at.delta)
     return 2 * log_sum(at.over_margin(slope), math.log(3 * math.sqrt(union)))
 
 
 def log_bound(log_loss: float, log_capacity: float, samples: int) -> float:
     """Log of L + sqrt(C/N)."""
-    return float(np.logaddexp(log_loss, (log_capacity - math.log(samples)) / 2))
+    return log_sum(log_loss, (log_capacity - math.log(samples)) / 2)

@@ -1,7 +1,7 @@
 """Norms of weights and inputs as natural logarithms, which no weights overflow."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg
@@ -15,7 +15,7 @@ BATCH = 64
 """Points a batch of the authors' program, over which it takes its largest entries."""
 
 
-def log(value: Float[np.ndarray, "..."] | float) -> np.ndarray:
+def log(value: Float[np.ndarray, "..."] | float) -> Any:
     """The natural logarithm, -inf of 0."""
     with np.errstate(divide="ignore"):
         return np.log(value)
@@ -28,8 +28,10 @@ def exp(value: float) -> float:
 
 
 def log_sum(*logs: float | np.ndarray) -> float:
-    """Log of a sum, from the logs of its terms."""
-    return float(np.logaddexp.reduce(np.concatenate([np.atleast_1d(a) for a in logs])))
+    """Log of a sum, from the logs of its terms; NaN if one is."""
+    terms = np.concatenate([np.atleast_1d(a) for a in logs])
+    with np.errstate(invalid="ignore"):
+        return float(np.logaddexp.reduce(terms))
 
 
 def size(array: Real[np.ndarray, "..."]) -> float:

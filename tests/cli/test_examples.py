@@ -419,8 +419,9 @@ def test_deep_relu_gd_records_all_that_can_be(tmp_path: Path) -> None:
     )
     run = mfsim.open(path.with_suffix(".h5"))
     kept = {kind["kind"] for kind in run.config["observables"]}
-    # W-hat is of stochastic descent, and without noise there is no regulariser.
-    left_out = {"OnlineError", "OutputMoments", "Regulariser"}
+    # W-hat is of stochastic descent, and without noise there is no regulariser; the
+    # measures of capacity are of two layers.
+    left_out = {"OnlineError", "OutputMoments", "Regulariser", "CapacityMeasures"}
     assert kinds_for("deep_relu_gd") - kept == left_out
     last = run.series.isel(step=-1)
     assert last.train_risk < run.series.train_risk[0] / 2
@@ -489,6 +490,56 @@ def test_min_width_on_images(tmp_path: Path) -> None:
         'sweep={"flow.network.active" = [24], "seed" = [0, 1]}',
     )
     assert (mfsim.open_sweep(folder).train_error.min("save") == 0).all()
+
+
+@pytest.mark.slow
+def test_classifier_sgd_stops_where_it_fits_and_resumes(tmp_path: Path) -> None:
+    short = "sweep={'flow.network.width' = [16, 64]}", "integrator.step=0.2"
+    folder = run_config("classifier_sgd", tmp_path, *short)
+    whole = mfsim.open_sweep(folder)
+    assert (whole.status == "completed").all()
+    last = (whole.step.notnull().sum("save") - 1).clip(min=0)
+    risk = whole.train_risk
+    assert (risk.isel(save=last) < 0.01).all()
+    assert (risk.isel(save=last - 1) >= 0.01).all()
+    end = whole.isel(save=last)
+    assert (end.train_error == 0).all()
+    assert (end.margin > 0).all()
+    # Fewer units have to move farther each.
+    assert end.unit_capacity[1] < end.unit_capacity[0]
+    assert (end.rademacher_lower < end.rademacher_upper * end.margin).all()
+    # What is missing of a sweep over widths is run, the rest is left as it is.
+    gone, kept = sorted(folder.glob("*.h5"))
+    time = kept.stat().st_mtime_ns
+    gone.unlink()
+    python(*MFSIM, "run", *_again("classifier_sgd", tmp_path, *short))
+    assert kept.stat().st_mtime_ns == time
+    again = mfsim.open_sweep(folder)
+    xarray.testing.assert_equal(again.train_risk, whole.train_risk)
+
+
+def _again(name: str, out: Path, *overrides: str) -> list[str | Path]:
+    changes = [part for line in overrides for part in ("--set", line)]
+    config = ROOT / "configs" / f"{name}.toml"
+    return [config, "--out", out, "--quiet", "--resume", *changes]
+
+
+@pytest.mark.slow
+def test_capacity_against_alpha_trades_capacity_for_impact(tmp_path: Path) -> None:
+    folder = run_config(
+        "capacity_against_alpha",
+        tmp_path,
+        "sweep={'flow.network.alpha' = [1.0, 8.0]}",
+        "flow.network.width=64",
+        "schedule.saves=21",
+    )
+    sweep = mfsim.open_sweep(folder)
+    last = (sweep.step.notnull().sum("save") - 1).clip(min=0)
+    end, start = sweep.isel(save=last), sweep.isel(save=0)
+    assert (end.unit_capacity[1] < end.unit_capacity[0] / 2).all()
+    # V is linear in alpha at one start.
+    ratio = start.unit_impact[1] / start.unit_impact[0]
+    assert float(ratio) == pytest.approx(8, rel=1e-6)
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from mfsim.errors import ConfigError
 from mfsim.experiment import Experiment
 from mfsim.formula import Formula
 from mfsim.integrators import AbstractIntegrator
+from mfsim.losses import AbstractLoss
 
 PATHS = st.sampled_from([Path("/a/x.npz"), Path("/b.csv")])
 
@@ -69,6 +70,13 @@ def integrators_of(flow):
     return st.one_of([components(kind) for kind in own])
 
 
+def losses_of(network):
+    """Those of one output, or of as many as there are classes."""
+    of_classes = network.num_outputs > 1
+    own = [k for k in final_classes(AbstractLoss) if k.of_classes == of_classes]
+    return st.one_of([components(kind) for kind in own])
+
+
 @st.composite
 def components(draw, cls):
     hints = typing.get_type_hints(cls)
@@ -77,6 +85,8 @@ def components(draw, cls):
         value = arguments(hints[field.name], dict(field.metadata))
         if field.name == "integrator":
             value = integrators_of(values["flow"])
+        if field.name == "loss":
+            value = losses_of(values["network"])
         if field.default is dataclasses.MISSING:
             # A description leaves `None` out, so only a default can stand for it.
             value = value.filter(lambda v: v is not None)
@@ -88,8 +98,8 @@ def components(draw, cls):
         return reject()
 
 
-# An even width, one of horizon and num_steps, noise on a grid: an experiment meets all
-# of these conditions in one draw of six.
+# An even width, one end of a schedule, noise on a grid: an experiment meets all
+# of these conditions in one draw of ten.
 many_conditions = settings(suppress_health_check=[HealthCheck.filter_too_much])
 
 

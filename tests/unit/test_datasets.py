@@ -540,6 +540,29 @@ def test_random_labels_keep_the_inputs_and_forget_the_labels():
     assert not np.array_equal(data.y_test, data.y_train[: len(data.y_test)])
 
 
+@pytest.mark.parametrize("classes", [2, 10])
+def test_random_labels_of_a_fair_die(classes):
+    inner = Digits(labels="classes")
+    data, source = RandomLabels(inner, classes=classes).load(), inner.load()
+    assert np.array_equal(data.x_train, source.x_train)
+    for y, true in ((data.y_train, source.y_train), (data.y_test, source.y_test)):
+        counts = np.bincount(y.astype(int))
+        assert set(y) == set(range(classes))
+        # Each face a binomial number, and as many agree with what was learned: five
+        # sigma of n p.
+        slack = 5 * math.sqrt(len(y) / classes)
+        assert np.abs(counts - len(y) / classes).max() < slack
+        wanted = np.mean(true < classes) / classes
+        assert abs((y == true).sum() - len(y) * wanted) < slack
+    other = RandomLabels(inner, classes=classes, seed=1).load()
+    assert not np.array_equal(other.y_train, data.y_train)
+
+
+def test_a_die_has_two_faces():
+    with pytest.raises(ValueError, match="^classes must be at least 2, got 1"):
+        RandomLabels(Digits(), classes=1)
+
+
 def test_errors_of_a_wrapped_dataset_name_its_path():
     wrapped = RandomLabels(_Constant(prepare=Prepare(subset=9)))
     with pytest.raises(ConfigError, match="^dataset.prepare.subset must be at most 3"):
@@ -569,6 +592,30 @@ def test_two_digits_are_labelled_in_the_order_given():
     mirrored = Digits(classes=(3, 8)).load()
     assert np.array_equal(mirrored.x_train, data.x_train)
     assert np.array_equal(mirrored.y_train, -data.y_train)
+
+
+def test_classes_are_numbered_from_zero():
+    scaled, classes = (Digits(labels=of).load() for of in ("scaled", "classes"))
+    for part in ("train", "test"):
+        x, y = getattr(classes, f"x_{part}"), getattr(classes, f"y_{part}")
+        assert np.array_equal(x, getattr(scaled, f"x_{part}"))
+        assert set(y) == set(range(10))
+        assert y.dtype == np.float64
+        # (k - 4.5)/4.5 and back rounds twice.
+        back = 4.5 * getattr(scaled, f"y_{part}") + 4.5
+        np.testing.assert_allclose(y, back, rtol=0, atol=4e-15)
+    bunch = load_digits()
+    nines = rows(bunch.data[bunch.target == 9] / 16)
+    assert rows(classes.x_train[classes.y_train == 9]) <= nines
+
+
+def test_two_classes_are_numbered_in_the_order_given():
+    signs, numbers = (
+        Digits(classes=(8, 3), labels=of).load() for of in ("scaled", "classes")
+    )
+    assert np.array_equal(numbers.x_train, signs.x_train)
+    assert np.array_equal(numbers.y_train, (signs.y_train + 1) / 2)
+    assert np.array_equal(numbers.y_test, (signs.y_test + 1) / 2)
 
 
 def test_sizes_of_the_split():

@@ -174,6 +174,48 @@ class TestViews:
         np.testing.assert_array_equal(weights.sel(step=5).isel(neuron=4), wanted)
 
 
+def draw_classifier(seed=0, width=6, classes=3, dim=4):
+    """U, V and the biases by their path."""
+    rng = np.random.default_rng(seed)
+    sizes = {"layer_1": (width, dim), "layer_2": (classes, width)}
+    sizes |= {"bias_1": (width,), "bias_2": (classes,)}
+    return {f"weights/{name}": rng.normal(size=size) for name, size in sizes.items()}
+
+
+class TestBiases:
+    @pytest.fixture
+    def states(self):
+        return [draw_classifier(seed) for seed in range(2)]
+
+    def test_lie_beside_the_layers(self, path: Path, states) -> None:
+        write(path, 2, states=states)
+        snapshots = mfsim.open(path).snapshots
+        for name, value in states[1].items():
+            found = snapshots[name]
+            assert found.dims == ("step", "neuron", "input")[: 1 + value.ndim]
+            assert found["time"].values.tolist() == [0, 0.5]
+            np.testing.assert_array_equal(found.sel(step=1), value)
+        one = snapshots["weights/bias_1"].isel(step=-1, neuron=4)
+        assert float(one) == states[1]["weights/bias_1"][4]
+        with h5py.File(path) as file:
+            for name, value in states[0].items():
+                assert {*file[name]} == {"step", "time", "value"}
+                np.testing.assert_array_equal(file[name]["value"][0], value)
+
+    def test_are_no_layer_of_neurons(self, path: Path, states) -> None:
+        snapshots = mfsim.open(write(path, 2, states=states)).snapshots
+        assert {name for name in snapshots if "_3d" in name} == {"layer_1_3d"}
+        outgoing = np.linalg.norm(states[1]["weights/layer_2"], axis=0)
+        view = snapshots["layer_1_3d"]
+        assert view.sizes == {"step": 2, "neuron": 6, "coordinate": 3}
+        np.testing.assert_allclose(view[1, :, 2], outgoing, rtol=1e-14)
+
+    def test_are_described(self, path: Path, states) -> None:
+        text = describe_path(write(path, 2, states=states))
+        assert "snapshots weights/bias_1: {'step': 2, 'neuron': 6}" in text
+        assert "snapshots weights/layer_2: {'step': 2, 'neuron': 3, 'input': 6}" in text
+
+
 class TestReading:
     def test_layers_count_from_one(self, path: Path) -> None:
         series = open_trajectory(write(path)).series

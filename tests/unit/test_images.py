@@ -95,6 +95,21 @@ def test_two_digits_are_minus_one_and_one_in_their_order(
         assert (np.sum(y == -1), np.sum(y == 1)) == (num, num)
 
 
+@pytest.mark.parametrize("classes", [None, (8, 3)])
+def test_digits_may_keep_their_numbers(
+    tmp_path: Path, classes: tuple[int, int] | None
+) -> None:
+    folder = write_mnist(tmp_path)
+    data = MnistIdx(folder, classes=classes, labels="classes").load()
+    scaled = MnistIdx(folder, classes=classes).load()
+    for x, y, same in ((*data[:2], scaled.x_train), (*data[2:], scaled.x_test)):
+        digit = np.rint(255 * x[:, 5]).astype(int) - 200
+        # Of two digits the place among them.
+        np.testing.assert_array_equal(y, digit == 3 if classes else digit)
+        np.testing.assert_array_equal(x, same)
+        assert y.dtype == np.float64
+
+
 @given(
     sizes=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     seed=st.integers(0, 2**32 - 1),
@@ -201,6 +216,16 @@ def test_pixels_and_classes_of_batches(
     np.testing.assert_array_equal(two.y_train, np.where(TEST[rows] == 8, -1.0, 1.0))
     assert set(TEST[rows]) == {CLASSES.index("ship"), CLASSES.index("cat")}
     assert (len(two.y_train), len(two.y_test)) == (9, 3)
+
+
+def test_photographs_may_keep_the_numbers_of_their_classes(tmp_path: Path) -> None:
+    write_cifar(tmp_path, "binary")
+    data = Cifar10(tmp_path, labels="classes").load()
+    for x, y in (data[:2], data[2:]):
+        np.testing.assert_array_equal(y, TEST[np.rint(255 * x[:, 1]).astype(int)])
+    two = Cifar10(tmp_path, classes=("ship", "cat"), labels="classes").load()
+    rows = np.rint(255 * two.x_train[:, 1]).astype(int)
+    np.testing.assert_array_equal(two.y_train, TEST[rows] == CLASSES.index("cat"))
 
 
 class _Calls:

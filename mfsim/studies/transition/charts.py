@@ -8,6 +8,7 @@ from mfsim.findings import Chart, Curve, Map, Mark, Panel
 from mfsim.studies.statistics import Estimate, local_exponents
 from mfsim.studies.transition.measures import Results, bars, crossovers
 from mfsim.studies.transition.orders import (
+    CAPACITY,
     COUPLED,
     DIRECTIONS,
     DISPLACEMENT,
@@ -34,6 +35,7 @@ def charts(results: Results) -> tuple[Chart, ...]:
         _order_parameters(results),
         _features(results),
         _test(results),
+        *_capacity(results),
         _local_exponents(results),
         _collapse(results),
         _crossovers(results),
@@ -111,6 +113,18 @@ def _test(results: Results) -> Chart:
         panels.append(Panel(SCALE, OTHERS[TEST_ERROR], errors, y_scale="linear"))
     caption = f"Test error at the end of training against α. {BARS}"
     return _chart(results, "test_error", caption, *panels)
+
+
+def _capacity(results: Results) -> tuple[Chart, ...]:
+    """How large the network is, where its runs have recorded that."""
+    kept = {k: v for k, v in CAPACITY.items() if k in results.part.values}
+    panels = [Panel(SCALE, label, _by_width(results, k)) for k, label in kept.items()]
+    caption = (
+        "Measures (3) to (6) of Neyshabur et al. 2019 at the end of training against "
+        "α, of the weights U = w and V = (α/m)uᵀ (the network here is of tanh), and "
+        f"the means over the units. {BARS}"
+    )
+    return (_chart(results, "capacity", caption, *panels),) if panels else ()
 
 
 def _local_exponents(results: Results) -> Chart:

@@ -73,6 +73,16 @@ OTHERS = {
 }
 """Labels of what has no power: it may be of either sign, or does not vanish."""
 
+CAPACITY = {
+    "measure_frobenius": "(3) ‖U‖_F ‖V‖_F (output)",
+    "measure_spectral_l21": "(4) spectral, l2,1 (output)",
+    "measure_spectral_frobenius": "(5) spectral, Frobenius (output)",
+    "measure_unit_wise": "(6) unit-wise (output)",
+    "unit_capacity": "mean unit capacity β_j (parameter)",
+    "unit_impact": "mean unit impact α_j (parameter)",
+}
+"""Labels of the measures of capacity of f = V [U x], U = w, V = (α/m) u^T."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -114,8 +124,9 @@ def measure(runs: xarray.Dataset) -> dict[str, xarray.DataArray]:
     found[DIRECTIONS] = participation_ratio(
         last(runs, "neuron_mean"), last(runs, "neuron_covariance")
     )
-    if TEST_ERROR in runs:
-        found[TEST_ERROR] = last(runs, TEST_ERROR)
+    for name in (TEST_ERROR, *CAPACITY):
+        if name in runs:
+            found[name] = last(runs, name)
     return found
 
 

@@ -18,6 +18,7 @@ from mfsim.observables import (
     KL,
     AbstractObservable,
     Accuracy,
+    CapacityMeasures,
     Displacement,
     KernelAlignment,
     KernelDrift,
@@ -37,6 +38,7 @@ from mfsim.sweep import Sweep
 OBSERVABLES: tuple[AbstractObservable, ...] = (
     Risk(),
     Accuracy(),
+    CapacityMeasures(),
     Displacement(),
     NeuronMoments(),
     KernelDrift(),

@@ -1,0 +1,159 @@
+"""How large the class of a two-layer network has become, by its norms."""
+
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from mfsim.component import static
+from mfsim.flows import ParticleFlow, WeightFlow
+from mfsim.networks import DeepRelu, ReluClassifier
+from mfsim.observables.base import AbstractObservable, train_outputs
+from mfsim.observables.risk import unjudged
+from mfsim.series import Series
+from mfsim.theory import capacity_measures
+
+_NORMS = {
+    "u_spectral": ("|U|_2", "Largest singular value of U."),
+    "u_frobenius": ("|U|_F", "Frobenius norm of U."),
+    "u_l1_max": ("|U|_inf,1", "Largest l1 norm of a row of U."),
+    "u_distance_frobenius": ("|U - U_0|_F", "Frobenius norm of what U has moved."),
+    "u_distance_row_sum": ("|U - U_0|_1,2", "Sum of the norms of the rows of U - U_0."),
+    "u0_spectral": ("|U_0|_2", "Largest singular value of U at the start."),
+    "v_spectral": ("|V|_2", "Largest singular value of V."),
+    "v_frobenius": ("|V|_F", "Frobenius norm of V."),
+    "v_l1_max": ("|V|_inf,1", "Largest l1 norm of a row of V."),
+    "v_distance_frobenius": ("|V - V_0|_F", "Frobenius norm of what V has moved."),
+    "v_distance_row_sum": ("|V - V_0|_1,2", "Sum of the norms of the rows of V - V_0."),
+}
+_MEASURES = {
+    "measure_vc": ("(1)", "Measure (1), the number of weights of U."),
+    "measure_l1": ("(2)", "Measure (2), |U|_inf,1 |V|_inf,1."),
+    "measure_frobenius": ("(3)", "Measure (3), |U|_F |V|_F."),
+    "measure_spectral_l21": (
+        "(4)",
+        "Measure (4), |U|_2 |V - V_0|_1,2 + |U - U_0|_1,2 |V|_2.",
+    ),
+    "measure_spectral_frobenius": (
+        "(5)",
+        "Measure (5), |U|_2 |V - V_0|_F + sqrt(h) |U - U_0|_F |V|_2.",
+    ),
+    "measure_unit_wise": (
+        "(6)",
+        "Measure (6), |U_0|_2 |V|_F + |U - U_0|_F |V|_F + sqrt(h).",
+    ),
+    "scale_free": ("sum_j alpha_j beta_j", "Sum of unit capacity times unit impact."),
+    "rademacher_lower": (
+        "R_low",
+        "Lower bound of the Rademacher complexity of the units' class.",
+    ),
+}
+_UNITS = {
+    "unit_capacity": ("mean beta_j", "Mean of unit capacity |u_j - u_j(0)|."),
+    "unit_impact": ("mean alpha_j", "Mean of unit impact |v_j|."),
+}
+_BOUNDS = {
+    "rademacher_upper": (
+        "R_up",
+        "Upper bound of the Rademacher complexity of the ramp loss at the margin.",
+    ),
+    "bound_unit_wise": ("bound (6)", "Unit-wise bound of the test error."),
+}
+
+
+class _Start(NamedTuple):
+    """What is worked out once: U_0, V_0, biases, and the points with their classes."""
+
+    u: Float[np.ndarray, "h d"]
+    v: Float[np.ndarray, "c h"]
+    biases: Any
+    x: Float[np.ndarray, "n d"]
+    labels: Float[np.ndarray, " n"] | None
+
+
+class CapacityMeasures(AbstractObservable):
+    """The measures (1) to (6) of Neyshabur et al., their norms and their bounds.
+
+    Of f = V [U x]_+: U = w and V = (alpha/m) u^T of particles, U = W_1 and V = m^a W_2
+    of DeepRelu of depth 2. Another activation passes its outputs on, for the margin;
+    the measures are of U and V alone. Means over the units are recorded of unit
+    capacity and unit impact. What needs a margin is infinite where it is not positive.
+
+    Fields:
+        mode: "paper", the formulas as printed, or "code2018", those of the authors'
+            program.
+        fold_biases: In mode "paper", whether biases are taken as weights of a constant
+            last input and a constant last neuron; a network with biases needs it.
+
+    Cost: two passes over the training points and four spectral norms a save, on the
+        host.
+    Source: Neyshabur et al. 2019; `mfsim.theory.capacity_measures`.
+    """
+
+    flows: ClassVar = (ParticleFlow, WeightFlow)
+    of_many_outputs: ClassVar = True
+
+    mode: Literal["paper", "code2018"] = static("paper")
+    fold_biases: bool = static(False)
+
+    def declare(self, flow, integrator, data):
+        has_biases = isinstance(flow.network, ReluClassifier) and flow.network.bias
+        if has_biases and self.mode == "paper" and not self.fold_biases:
+            raise ValueError(
+                "fold_biases must be true for a network with biases in mode 'paper', "
+                "whose formulas have none, got false; or take mode = 'code2018'."
+            )
+        declared: dict[str, Series | str] = {
+            name: Series("output", *words) for name, words in _MEASURES.items()
+        }
+        both = (_NORMS | _UNITS).items()
+        declared |= {name: Series("parameter", *words) for name, words in both}
+        reason = unjudged(flow, data.y_train)
+        if reason is None and len(np.unique(data.y_train)) < 2:
+            reason = "all labels are alike"
+        for name, words in _BOUNDS.items():
+            declared[name] = reason or Series("1", *words)
+        if isinstance(flow.network, DeepRelu) and flow.network.depth != 2:
+            reason = f"the network has {flow.network.depth} layers, not two"
+            return dict.fromkeys(declared, reason)
+        return declared
+
+    def reference(self, start):
+        params = [np.asarray(block, np.float64) for block in start.state.params]
+        u, v, *biases = _as_layers(start.flow.network, params)
+        y = np.asarray(start.data.y_train, np.float64)
+        is_judged = unjudged(start.flow, y) is None and len(np.unique(y)) > 1
+        x = np.asarray(start.data.x_train, np.float64)
+        return _Start(u, v, tuple(biases) or None, x, y if is_judged else None)
+
+    def measure(self, look):
+        blocks = {f"block_{i}": block for i, block in enumerate(look.state.params)}
+        return blocks | {"outputs": look.once(train_outputs)}
+
+    def finish(self, flow, found, reference):
+        if isinstance(flow.network, DeepRelu) and flow.network.depth != 2:
+            return {}
+        wide = {name: np.asarray(a, np.float64) for name, a in found.items()}
+        outputs = wide.pop("outputs")
+        params = [wide[f"block_{i}"] for i in range(len(wide))]
+        u, v, *biases = _as_layers(flow.network, params)
+        measures = capacity_measures(
+            *(u, v, reference.u, reference.v, reference.x, reference.labels),
+            mode=self.mode,
+            biases=tuple(biases) or None,
+            start_biases=reference.biases,
+            fold_biases=self.fold_biases and bool(biases) and self.mode == "paper",
+            outputs=outputs.reshape(len(outputs), -1),
+        )
+        wanted = {**_NORMS, **_MEASURES, **_UNITS, **_BOUNDS}
+        return {name: np.mean(measures[name]) for name in wanted}
+
+
+def _as_layers(network: Any, params: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """(U, V) and biases, if any, of f = V [U x + b]_+ + e."""
+    first, second, *biases = params
+    if isinstance(network, ReluClassifier):
+        return first, second, *biases
+    if isinstance(network, DeepRelu):
+        return first, float(network.output_scale) * second
+    return first, float(network.alpha) / network.width * second[None, :]
