@@ -2,9 +2,9 @@
 
     f(x) = V [U x]_+,   trained from U_0, V_0:   |u_j - u_j^0| and |v_j|, unit by unit
 
-Takes an .npz file of u (h, d), v (c, h), u0, v0, x (n, d) and labels (n,), which are class
-numbers 0 ... c - 1 (-1 and 1 where c = 1); where there is no such file it trains 256
-units on digits and writes one. Takes about 8 s on 2 cores:
+Reads an .npz file of u (h, d), v (c, h), u0, v0, x (n, d) and labels (n,): 0 ... c - 1,
+or -1 and 1 where c = 1. Without one it trains 256 units on digits and writes it.
+Takes about 8 s on 2 cores:
 
     python examples/own_weights.py [FILE.npz]        # a temporary file unless given
 """
@@ -24,7 +24,7 @@ folder = Path(tempfile.mkdtemp())
 file = Path(sys.argv[1]) if len(sys.argv) > 1 else folder / "own_weights.npz"
 draws, units = 16, 32
 
-# Problem: two saves of the weights, the start and the end.
+# Problem: a file keeps two snapshots of the weights, the start and the end.
 digits = Digits(num_train=1000, labels="classes")
 if not file.exists():
     network, loss = mfsim.ReluClassifier(width=256), mfsim.SoftmaxCrossEntropy()
@@ -32,7 +32,7 @@ if not file.exists():
     sgd = mfsim.MomentumSGD(step=0.05, batch_size=64)
     until = mfsim.Schedule(epochs=60, saves=61, snapshots=2, stop="train_risk < 0.01")
     run = mfsim.run(mfsim.Experiment(flow, sgd, until), folder / "run.h5")
-    layers = [run.snapshots[f"layer_{i}"].values for i in (1, 2)]
+    layers = (run.snapshots[f"weights/layer_{i}"].values for i in (1, 2))
     (u0, u), (v0, v) = ((layer[0], layer[-1]) for layer in layers)
     x, labels = digits.load()[:2]
     np.savez(file, u=u, v=v, u0=u0, v0=v0, x=x, labels=labels)
@@ -40,9 +40,8 @@ if not file.exists():
 # Run
 with np.load(file) as arrays:
     net = [arrays[name] for name in ("u", "v", "u0", "v0", "x", "labels")]
-paper, program = (
-    theory.capacity_measures(*net, mode=mode) for mode in ("paper", "code2018")
-)
+paper = theory.capacity_measures(*net)
+program = theory.capacity_measures(*net, mode="code2018")
 few = paper["unit_capacity"][:units], paper["unit_impact"][:units]
 found = theory.rademacher_search(
     net[2][:units], *few, net[4], outputs=len(net[1]), draws=draws, restarts=4, steps=50

@@ -123,8 +123,9 @@ def capacity_measures(
     law = _margin_law(network, margin)
     inputs = input_norms(network.x)
     hidden_bias = None if network.start_biases is None else network.start_biases[0]
-    start = start_norms(network.u0, network.x, hidden_bias)
-    norms, units = _norms(network), _units(network, inputs, start)
+    capacity = log_rows(network.u - network.u0)
+    start = start_norms(network.u0, np.exp(capacity), network.x, hidden_bias)
+    norms, units = _norms(network), _units(network, capacity, inputs, start)
     measures = _measures(network, norms)
     rademacher = {
         "scale_free": units.log_scale_free,
@@ -143,6 +144,7 @@ def capacity_measures(
         **asdict(law),
         **{name: exp(value) for name, value in products.items()},
         **{f"log_{name}": value for name, value in products.items()},
+        "measure_vc": float(network.counted),
         "notes": _notes(given, network, law, bounds),
     }
 
@@ -173,14 +175,14 @@ def _norms(network: TrainedNetwork) -> dict[str, float]:
 
 def _measures(network: TrainedNetwork, n: dict[str, float]) -> dict[str, float]:
     """Logs of Table 1, or of what the program prints as those measures."""
-    h, d, c = network.shape
+    h, _, c = network.shape
     root, classes = math.log(h) / 2, 0.0
     unit_wise = [n["u0_spectral"], n["u_distance_frobenius"]]
-    last, count = [root], d * h
+    last = [root]
     if network.program:
-        classes, last, count = math.log(c) / 2, [], network.parameters
+        classes, last = math.log(c) / 2, []
     return {
-        "measure_vc": math.log(count),
+        "measure_vc": math.log(network.counted),
         "measure_l1": n["u_l1_max"] + n["v_l1_max"],
         "measure_frobenius": n["u_frobenius"] + n["v_frobenius"],
         "measure_spectral_l21": log_sum(
@@ -197,14 +199,20 @@ def _measures(network: TrainedNetwork, n: dict[str, float]) -> dict[str, float]:
     }
 
 
-def _units(network: TrainedNetwork, inputs: InputNorms, start: StartNorms) -> UnitClass:
+def _units(
+    network: TrainedNetwork,
+    capacity: np.ndarray,
+    inputs: InputNorms,
+    start: StartNorms,
+) -> UnitClass:
     _, d, c = network.shape
     return UnitClass(
         impact=log_rows(network.v.T),
-        capacity=log_rows(network.u - network.u0),
+        capacity=capacity,
         start=log_rows(network.u0),
         linear=start.linear,
         active=start.active,
+        moved=start.moved,
         inputs=inputs.frobenius,
         samples=len(network.x),
         dim=d,
@@ -260,7 +268,7 @@ def _notes(
     if network.outputs is not None:
         notes.append(
             "Margins are those of the outputs given; measures are of U and V alone, "
-            "and bounds hold if the outputs are V [U x]_+."
+            "and bounds hold where the outputs are V [U x]_+."
         )
     if network.program:
         notes.append(

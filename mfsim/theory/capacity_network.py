@@ -30,6 +30,11 @@ class TrainedNetwork:
         return *self.u.shape, len(self.v)
 
     @property
+    def counted(self) -> int:
+        """Measure 1: the entries of U, or all the parameters in the program."""
+        return self.parameters if self.program else self.u.size
+
+    @property
     def parameters(self) -> int:
         biases = 0 if self.biases is None else sum(b.size for b in self.biases)
         return self.u.size + self.v.size + biases

@@ -11,6 +11,9 @@ from mfsim.blocks import block_size
 
 _BLOCK_BYTES = 2**26
 
+_POWERS = 8
+"""Of the power method: any direction makes a bound, and a leading one a good bound."""
+
 BATCH = 64
 """Points a batch of the authors' program, over which it takes its largest entries."""
 
@@ -105,37 +108,66 @@ def input_norms(x: Real[np.ndarray, "n d"]) -> InputNorms:
 
 
 class StartNorms(NamedTuple):
-    """Logs of norms over the points of what each unit does at the start.
+    """Logs of norms over the points of what each unit does about its start.
 
     Fields:
         linear: |u_j^0 X|_2.
         active: |[u_j^0 X]_+|_2.
         biased: |[u_j^0 X + b_j^0]_+|_2; `active` where there are no biases.
+        moved: The largest |[u X]_+|_2 of u_j^0 and of u_j^0 +- beta_j m, m a unit
+            vector along which the inputs are large.
     """
 
     linear: Float[np.ndarray, " h"]
     active: Float[np.ndarray, " h"]
     biased: Float[np.ndarray, " h"]
+    moved: Float[np.ndarray, " h"]
 
 
 def start_norms(
     u0: Float[np.ndarray, "h d"],
+    capacity: Float[np.ndarray, " h"],
     x: Real[np.ndarray, "n d"],
     bias: Float[np.ndarray, " h"] | None = None,
 ) -> StartNorms:
-    """Norms of the units' responses at the start, of block after block."""
-    scale, inputs = _scales(u0, x, bias)
-    sums, weights = np.zeros((3, len(u0))), (u0 / scale).T
+    """Norms of the units' responses about the start, of block after block."""
+    scale, inputs = _scales(np.column_stack([u0, capacity]), x, bias)
+    weights, reach = (u0 / scale).T, capacity / scale
+    way = _leading_input(x, inputs)
+    sums = np.zeros((5, len(u0)))
     for block in blocks(x, len(u0)):
-        z = (block / inputs) @ weights
-        sums[0] += np.square(z).sum(0)
-        sums[1] += np.square(np.maximum(z, 0)).sum(0)
+        rows = block / inputs
+        z = rows @ weights
+        step = np.outer(rows @ way, reach)
+        sums[0] += np.einsum("ij,ij->j", z, z)
+        sums[1] += _active_squares(z)
+        sums[2] += _active_squares(z + step)
+        sums[3] += _active_squares(z - step)
         if bias is not None:
-            z += bias / scale / inputs
-            sums[2] += np.square(np.maximum(z, 0, out=z)).sum(0)
-    if bias is None:
-        sums[2] = sums[1]
-    return StartNorms(*(np.log(scale) + np.log(inputs) + log(sums) / 2))
+            sums[4] += _active_squares(z + bias / scale / inputs)
+    linear, active, *moved, biased = np.log(scale) + np.log(inputs) + log(sums) / 2
+    return StartNorms(
+        linear=linear,
+        active=active,
+        biased=active if bias is None else biased,
+        moved=np.maximum.reduce([active, *moved]),
+    )
+
+
+def _active_squares(z: np.ndarray) -> np.ndarray:
+    active = np.maximum(z, 0)
+    return np.einsum("ij,ij->j", active, active)
+
+
+def _leading_input(x: np.ndarray, scale: float) -> Float[np.ndarray, " d"]:
+    """A unit vector m with |X m| near its largest, by the power method."""
+    largest = np.unravel_index(np.abs(x).argmax(), x.shape)[0]
+    way = x[largest] / scale
+    for _ in range(_POWERS):
+        way = way / (np.linalg.norm(way) or 1.0)
+        parts = (block / scale for block in blocks(x, x.shape[1]))
+        way = sum((rows.T @ (rows @ way) for rows in parts), np.zeros(x.shape[1]))
+    return way / (np.linalg.norm(way) or 1.0)
 
 
 def scaled_outputs(

@@ -200,13 +200,14 @@ def _unit_class(
     outputs: int,
 ) -> UnitClass:
     centres = centres.astype(np.float64)
-    start = start_norms(centres, x)
+    start = start_norms(centres, radii, x)
     return UnitClass(
         impact=log(impact),
         capacity=log(radii),
         start=log_rows(centres),
         linear=start.linear,
         active=start.active,
+        moved=start.moved,
         inputs=log_frobenius(np.asarray(x, np.float64)),
         samples=len(x),
         dim=x.shape[1],

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from mfsim.theory.capacity_norms import exp, log, log_sum
+from mfsim.theory.capacity_norms import log, log_sum
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class UnitClass:
     Fields:
         impact, capacity: alpha_j and beta_j.
         start: |u_j^0|.
-        linear, active: |u_j^0 X|_2 and |[u_j^0 X]_+|_2, over the points.
+        linear, active, moved: |u_j^0 X|_2, |[u_j^0 X]_+|_2 over the points, and the
+            largest of |[u X]_+|_2 for some u in the ball: as in `start_norms`.
         inputs: |X|_F.
         samples, dim, outputs: N, d, c: as they are.
     """
@@ -31,6 +32,7 @@ class UnitClass:
     start: Float[np.ndarray, " h"]
     linear: Float[np.ndarray, " h"]
     active: Float[np.ndarray, " h"]
+    moved: Float[np.ndarray, " h"]
     inputs: float
     samples: int
     dim: int
@@ -65,11 +67,11 @@ class UnitClass:
     def log_lower(self) -> float:
         """Log of a lower bound on R: unit by unit the greater of two.
 
-        sqrt(c/2) |[u_j^0 X]_+|, of u_j = u_j^0, by Khintchine's inequality; and
+        sqrt(c/2) |[u X]_+| of one u in the ball, by Khintchine's inequality; and
         k (beta_j - |u_j^0|)_+ |X|_F, k as in `log_lower_at_zero`, as the ball about
         u_j^0 has one about 0 in it.
         """
-        standing = math.log(self.outputs / 2) / 2 + self.active
+        standing = math.log(self.outputs / 2) / 2 + self.moved
         # beta - |u^0| = beta (1 - |u^0|/beta), where there is a beta.
         moves = np.isfinite(self.capacity)
         gap = np.minimum(np.where(moves, self.start, 0) - self._finite_capacity, 0.0)
@@ -95,8 +97,3 @@ class UnitClass:
 
     def _mean(self, logs: np.ndarray) -> float:
         return log_sum(self.impact + logs) - math.log(self.samples)
-
-
-def bracket(units: UnitClass) -> tuple[float, float]:
-    """The lower and the upper bound on R."""
-    return exp(units.log_lower()), exp(units.log_upper())

@@ -503,7 +503,8 @@ def test_classifier_sgd_stops_where_it_fits_and_resumes(tmp_path: Path) -> None:
     assert (risk.isel(save=last) < 0.01).all()
     assert (risk.isel(save=last - 1) >= 0.01).all()
     end = whole.isel(save=last)
-    assert (end.train_error == 0).all()
+    # A point in a wrong class costs log 2 at least.
+    assert (end.train_error <= end.train_risk / np.log(2)).all()
     assert (end.margin > 0).all()
     # Fewer units have to move farther each.
     assert end.unit_capacity[1] < end.unit_capacity[0]

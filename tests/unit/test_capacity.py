@@ -229,36 +229,48 @@ def test_the_program_margin_of_wrong_points():
     compare(found, {"program_margin": np.percentile(slack, 5), "train_error": 0.4})
 
 
-@pytest.mark.parametrize("c", [1, 3])
-def test_rademacher_bounds_of_numpy(c):
-    u, v, u0, v0, x, labels = network(c=c)
-    # Units that move further than they were from 0 have a second lower bound.
-    u0[::2] /= 10
+def lower_bounds(u0, alpha, beta, x, c):
+    """Unit by unit the two lower bounds, the former by three vectors of the ball."""
+    way = np.linalg.svd(x)[2][0] * beta[:, None]
+    tried = [np.maximum(x @ u.T, 0) for u in (u0, u0 + way, u0 - way)]
+    standing = math.sqrt(c / 2) * np.linalg.norm(tried, axis=1).max(0)
+    constant = max(1, math.sqrt(c / x.shape[1])) / math.sqrt(8)
+    inner = np.maximum(beta - row_norms(u0), 0)
+    return alpha * standing, alpha * constant * inner * np.linalg.norm(x)
+
+
+@pytest.mark.parametrize(("c", "h", "d"), [(1, 12, 7), (3, 12, 7), (8, 12, 2)])
+def test_rademacher_bounds_of_numpy(c, h, d):
+    u, v, u0, v0, x, labels = network(h, d, c)
+    # Units that move further than they were from 0 have a second lower bound. Inputs
+    # with one direction above all have it after a few steps of the power method.
+    u0[::2] /= 100
+    x[:, 0] *= 20
     found = capacity_measures(u, v, u0, v0, x, labels, margin=0.3)
     alpha, beta = row_norms(v.T), row_norms(u - u0)
     z, size = x @ u0.T, np.linalg.norm(x)
     active, N = np.linalg.norm(np.maximum(z, 0), axis=0), len(x)
-    reach = np.maximum(beta - row_norms(u0), 0) * size / math.sqrt(8)
-    assert (reach > math.sqrt(c / 2) * active).any()
-    assert (reach < math.sqrt(c / 2) * active).any()
+    pair = lower_bounds(u0, alpha, beta, x, c)
     printed = alpha @ (beta * size + np.linalg.norm(z, axis=0))
+    reach = max(1, math.sqrt(c / d)) / math.sqrt(8)
     named = {
         "rademacher_upper": (2 * math.sqrt(2 * c) + 2) / (0.3 * N) * printed,
         "rademacher_class_upper": c**0.5 / N * (alpha @ (2 * beta * size + active)),
-        "rademacher_lower": alpha @ np.maximum(math.sqrt(c / 2) * active, reach) / N,
-        "rademacher_lower_at_zero": alpha @ beta * size / math.sqrt(8) / N,
+        "rademacher_lower": np.maximum(*pair).sum() / N,
+        "rademacher_lower_at_zero": reach * (alpha @ beta) * size / N,
     }
     compare(found, named)
     compare(found, {f"log_{k}": math.log(value) for k, value in named.items()})
 
 
-def test_lower_bounds_of_more_outputs_than_inputs():
-    u, v, u0, v0, x, labels = network(d=2, c=8)
-    found = capacity_measures(u, v, u0, v0, x, labels)
-    expected = found["scale_free"] * found["x_frobenius"] / len(x) * math.sqrt(4 / 8)
-    compare(found, {"rademacher_lower_at_zero": expected})
-    start = capacity_measures(u, v, 0 * u0, v0, x, labels)
-    compare(start, {"rademacher_lower": start["rademacher_lower_at_zero"]})
+def test_the_second_lower_bound_is_of_points_all_around():
+    """Of many inputs alike one vector sees a share 1/2d of them, a free one all."""
+    u, v, u0, v0, _, _ = network(d=40)
+    points = np.concatenate([np.eye(40), -np.eye(40)])
+    alpha, beta = row_norms(v.T), row_norms(u)
+    found = capacity_measures(u, v, 0 * u0, v0, points, None)
+    compare(found, {"rademacher_lower": alpha @ beta * math.sqrt(80 / 8) / 80})
+    compare(found, {"rademacher_lower_at_zero": found["rademacher_lower"]})
 
 
 def test_the_bound_is_above_twice_the_complexity():
@@ -400,6 +412,19 @@ def test_weights_beyond_the_largest_float_have_logarithms(mode):
     slope = 8 * math.sqrt(3 / 150) * found["x_frobenius"]
     expected = 2 * (math.log(slope) + found["log_measure_frobenius"])
     compare(huge, {"log_bound_frobenius_samples": expected})
+
+
+def test_weights_below_the_smallest_float_have_logarithms():
+    u, v, u0, v0, x, labels = network()
+    plain = capacity_measures(u, v, u0, v0, x, labels)
+    t = 1e-200
+    found = capacity_measures(t * u, t * v, t * u0, t * v0, x, labels)
+    assert found["scale_free"] == found["rademacher_lower"] == 0
+    names = "scale_free", "margin", "measure_l1", "rademacher_lower"
+    for name in (*names, "rademacher_class_upper", "rademacher_lower_at_zero"):
+        shifted = plain[f"log_{name}"] + 2 * math.log(t)
+        compare(found, {f"log_{name}": shifted})
+    compare(found, {"log_rademacher_upper": plain["log_rademacher_upper"]})
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -21,7 +21,7 @@ from mfsim.studies.overparametrization.quantities import (
     bound_of,
 )
 from mfsim.studies.overparametrization.verdicts import number, scale
-from mfsim.studies.statistics import drawn_mean, geometric_mean
+from mfsim.studies.statistics import Estimate, drawn_mean, geometric_mean
 
 WIDTH = "hidden units h (1)"
 BARS = "Bars are 95 % intervals over seeds."
@@ -78,7 +78,7 @@ def _distributions(trained: Trained) -> Chart:
     some = widths[np.unique([0, len(widths) // 2, len(widths) - 1])]
 
     def panel(name: str, label: str) -> Panel:
-        every = trained.networks[name].where(trained.is_trained).sel(labels="true")
+        every = trained.networks[name].where(trained.is_whole).sel(labels="true")
         units = {h: every.sel(width=h).values.ravel() for h in some.tolist()}
         curves = (_density(f"h = {h:g}", each) for h, each in units.items())
         return Panel(label, "units a decade (share)", tuple(curves), y_scale="linear")
@@ -120,8 +120,7 @@ def _measures(trained: Trained) -> Chart:
         for each in MEASURES
     ]
     error = _bars("test error", widths, trained.values("test_error"))
-    ones = Curve("vacuous from 1 on", _tuple(widths), (1.0,) * len(widths))
-    bounds += [error, Curve(ones.label, ones.x, ones.y, look="reference")]
+    bounds += [error, _reference("vacuous from 1 on", widths, np.ones(len(widths)))]
     return Chart(
         "overparametrization_measures",
         "The six measures over the margin, (1) as it is, and the bounds on the test "
@@ -171,12 +170,13 @@ def _particles(trained: Trained) -> Chart:
         found = []
         for each in quantities:
             values = trained.particle_values(each.name, s)
-            found.append(_bars(each.short, widths, values))
             power = each.particles(s)
-            level = np.exp(np.nanmean(np.log(values)))
-            line = level * (widths / np.exp(np.log(widths).mean())) ** power
-            label = f"m^{number(power + 0.0)}"
-            found.append(Curve(label, _tuple(widths), _tuple(line), look="reference"))
+            says = "" if each is UNIT_WISE else f", predicted m^{number(power)}"
+            found.append(_bars(f"{each.short}{says}", widths, values))
+            if says:
+                level = np.exp(np.nanmean(np.log(values)))
+                line = level * (widths / np.exp(np.log(widths).mean())) ** power
+                found.append(_reference("", widths, line))
         return tuple(found)
 
     panels = [
@@ -195,7 +195,7 @@ def _particles(trained: Trained) -> Chart:
     return Chart(
         "overparametrization_particles",
         "Particle systems U = w, V = (α/m)uᵀ after gradient descent until the same "
-        "kernel time; grey, the predicted powers of m, in the order of the curves. "
+        "kernel time; grey, the predicted powers of m. "
         f"{BARS} {trained.particle_setting}.",
         tuple(panels),
     )
@@ -205,18 +205,25 @@ def _geometric(label: str, trained: Trained, name: str, labels: str) -> Curve:
     return _bars(label, trained.widths(labels), trained.values(name, labels))
 
 
+def _reference(label: str, x: Line, y: Line) -> Curve:
+    return Curve(label, _tuple(x), _tuple(y), look="reference")
+
+
 def _bars(label: str, widths: Line, values: Values) -> Curve:
     """Geometric means over seeds with their intervals."""
     means = [geometric_mean(row, num_resamples=NUM_RESAMPLES) for row in values]
-    ends = np.array([mean[:3] for mean in means]).T
-    return Curve(label, _tuple(widths), *map(_tuple, ends))
+    return _curve(label, widths, means)
 
 
 def _means(label: str, trained: Trained, values: Values, labels: str = "true") -> Curve:
     """Means over seeds with their intervals."""
     means = [drawn_mean(row, num_resamples=NUM_RESAMPLES) for row in values]
-    ends = np.array([mean[:3] for mean in means]).T
-    return Curve(label, _tuple(trained.widths(labels)), *map(_tuple, ends))
+    return _curve(label, trained.widths(labels), means)
+
+
+def _curve(label: str, widths: Line, means: Sequence[Estimate]) -> Curve:
+    value, low, high = (tuple(float(mean[end]) for mean in means) for end in range(3))
+    return Curve(label, _tuple(widths), value, low, high)
 
 
 def _tuple(values: Line) -> tuple[float, ...]:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from mfsim.datasets import AbstractDataset
 from mfsim.storage import Trajectory, open_trajectory
 from mfsim.studies.base import last
-from mfsim.theory.capacity import capacity_measures
+from mfsim.theory import capacity_measures
 
 Place = Mapping[str, Any]
 """Where a run lies: a value of each axis."""

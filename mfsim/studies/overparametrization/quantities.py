@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray
@@ -41,10 +41,10 @@ class Quantity(NamedTuple):
     networks: float
 
 
-# Of particles at fixed kernel time |theta_j - theta_j(0)| goes as 1/alpha, V as alpha/m;
-# |U|_2 goes as sqrt(m). Of networks V goes as h^(-1/2) and a fixed change of the outputs
-# takes a time of 1/h, as |[U x]_+|^2 goes as h: V - V_0 as 1/h a unit, U - U_0 as
-# h^(-3/2).
+# Of particles at fixed kernel time |theta_j - theta_j(0)| goes as 1/alpha and V as
+# alpha/m; |U|_2 goes as sqrt(m). Of networks V goes as h^(-1/2), and a fixed change of
+# the outputs takes a time of 1/h, as |[U x]_+|^2 goes as h: each column of V - V_0 then
+# goes as 1/h, each row of U - U_0 as h^(-3/2).
 DISTANCE = Quantity(
     "u_distance_frobenius",
     "|U − U₀|_F",
@@ -137,6 +137,15 @@ class Trained:
         return self.networks.train_risk < self.level
 
     @property
+    def is_whole(self) -> xarray.DataArray:
+        """At which labels and widths every network that ended came to the level.
+
+        Those that do are no fair sample of all.
+        """
+        short = self.networks.train_risk.notnull() & ~self.is_trained
+        return ~short.any("seed")
+
+    @property
     def epochs(self) -> xarray.DataArray:
         """Passes over the training points until the end."""
         return self.networks.steps // (self.networks.samples // self.batch_size)
@@ -147,8 +156,8 @@ class Trained:
         return self.networks.width.values[some.values].astype(float)
 
     def values(self, name: str, labels: str = "true") -> Values:
-        """A variable of the networks that came to the level, NaN of others."""
-        array = self.networks[name].where(self.is_trained)
+        """A variable of the networks, NaN at widths where one is above the level."""
+        array = self.networks[name].where(self.is_whole)
         array = array.sel(labels=labels, width=self.widths(labels))
         return array.transpose("width", "seed").values
 
@@ -178,7 +187,7 @@ class Trained:
     def random_over_true(self, values: Callable[[str], Values]) -> Estimate:
         """A variable with random labels over that with true ones, by seed and width.
 
-        The geometric mean over the widths of both at which it is there for every seed.
+        The geometric mean over the widths that both have for every seed.
 
         Args:
             values: Takes labels.
@@ -228,11 +237,16 @@ class Trained:
             f"{ended.sel(labels=labels, width=width).sum().item()} networks of h = "
             f"{width} with {labels} labels ended above cross-entropy {self.level:g}, "
             f"after {self.epochs.sel(labels=labels, width=width).max().item():g} "
-            "epochs: no fit, mean or correlation takes them along."
+            "epochs: no fit, mean or rank correlation takes this width along."
             for labels in self.networks.labels.values
             for width in self.networks.width.values
             if short.sel(labels=labels, width=width) > 0
         )
+
+
+def dimension(found: xarray.Dataset) -> float:
+    """D of the inputs."""
+    return float((found.measure_vc / found.width).max())
 
 
 def _tau(a: Float[np.ndarray, " widths"], b: Float[np.ndarray, " widths"]) -> float:
@@ -240,4 +254,5 @@ def _tau(a: Float[np.ndarray, " widths"], b: Float[np.ndarray, " widths"]) -> fl
     both = np.isfinite(a) & np.isfinite(b)
     if both.sum() < 3 or np.ptp(a[both]) == 0 or np.ptp(b[both]) == 0:
         return float("nan")
-    return float(stats.kendalltau(a[both], b[both]).statistic)
+    found: Any = stats.kendalltau(a[both], b[both])
+    return float(found.statistic)

@@ -19,7 +19,7 @@ from mfsim.observables import Accuracy, Margin, Risk
 from mfsim.studies.base import AbstractStudy, grid, require_rising
 from mfsim.studies.overparametrization.charts import charts
 from mfsim.studies.overparametrization.measured import layers, measured, neurons
-from mfsim.studies.overparametrization.quantities import Trained
+from mfsim.studies.overparametrization.quantities import Trained, dimension
 from mfsim.studies.overparametrization.tables import tables
 from mfsim.studies.overparametrization.verdicts import verdicts
 from mfsim.sweep import Sweep
@@ -69,8 +69,10 @@ class Overparametrization(AbstractStudy):
     )
     QUICK: ClassVar[Mapping[str, Any]] = {
         "widths": (16, 32, 64, 128, 256, 512, 1024),
-        "random_widths": (64, 128, 256, 512, 1024),
+        "random_widths": (64, 128, 256, 512),
         "seeds": 5,
+        "step": 0.1,
+        "random_step": 0.1,
         "particle_widths": (128, 256, 512, 1024, 2048),
         "particle_seeds": 4,
     }
@@ -80,8 +82,8 @@ class Overparametrization(AbstractStudy):
     widths: tuple[int, ...] = static((64, 128, 256, 512, 1024, 2048, 4096, 8192))
     random_widths: tuple[int, ...] = static((64, 128, 256, 512, 1024, 2048, 4096, 8192))
     seeds: int = count(8)
-    step: float = real(0.1, above=0.0)
-    random_step: float = real(0.1, above=0.0)
+    step: float = real(0.05, above=0.0)
+    random_step: float = real(0.05, above=0.0)
     momentum: float = real(0.9, at_least=0.0)
     batch_size: int = count(64)
     level: float = real(0.01, above=0.0)
@@ -190,36 +192,32 @@ class Overparametrization(AbstractStudy):
         return dataclasses.replace(self.particle_dataset, seed=seed)
 
     def analyse(self, runs: Mapping[str, xarray.Dataset]) -> Findings:
+        networks = measured(runs["networks"], layers, self.points)
+        particles = measured(runs["particles"], neurons, self.particle_points)
         trained = Trained(
-            measured(runs["networks"], layers, self.points),
-            measured(runs["particles"], neurons, self.particle_points),
+            networks,
+            particles,
             self.level,
             self.batch_size,
-            self.setting,
-            self.particle_setting,
+            self._setting(networks),
+            self._particle_setting(particles),
         )
-        return Findings(
-            verdicts(trained),
-            tables(trained),
-            charts(trained),
-            (*NOTES, *trained.capped()),
-        )
+        notes = *NOTES, *trained.capped()
+        return Findings(verdicts(trained), tables(trained), charts(trained), notes)
 
-    @property
-    def setting(self) -> str:
+    def _setting(self, found: xarray.Dataset) -> str:
         """Of the networks, for claims and captions."""
         return (
-            f"{_words(self.dataset)}, c = {self.classes}, SGD in batches of "
+            f"{_words(self.dataset, found)}, c = {self.classes}, SGD in batches of "
             f"{self.batch_size}, momentum {self.momentum:g}, until cross-entropy "
             f"{self.level:g}, {self.seeds} seeds"
         )
 
-    @property
-    def particle_setting(self) -> str:
+    def _particle_setting(self, found: xarray.Dataset) -> str:
         """Of the particles."""
         m = self.particle_widths
         return (
-            f"{_words(self.particle_dataset)}, m = {m[0]} to {m[-1]}, α²t = "
+            f"{_words(self.particle_dataset, found)}, m = {m[0]} to {m[-1]}, α²t = "
             f"{self.particle_horizon:g}, {self.particle_seeds} seeds"
         )
 
@@ -235,9 +233,8 @@ NOTES = (
 )
 
 
-def _words(dataset: AbstractDataset) -> str:
-    """What a dataset is called, with its classes and its size."""
+def _words(dataset: AbstractDataset, found: xarray.Dataset) -> str:
+    """What a dataset is called, its classes and its sizes."""
     classes = " against ".join(map(str, getattr(dataset, "classes", None) or ()))
-    num_train = getattr(dataset, "num_train", None)
-    size = f", N = {num_train}" if num_train else ""
-    return f"{type(dataset).__name__} {classes}".strip() + size
+    name = f"{type(dataset).__name__} {classes}".strip()
+    return f"{name}, N = {found.samples.max():g}, d = {dimension(found):g}"

@@ -8,7 +8,6 @@ from mfsim.findings import Cell, Table
 from mfsim.studies.overparametrization.measured import UNITS
 from mfsim.studies.overparametrization.quantities import (
     MEASURES,
-    NUM_RESAMPLES,
     QUANTITIES,
     UNIT_WISE_TERMS,
     Trained,
@@ -16,7 +15,7 @@ from mfsim.studies.overparametrization.quantities import (
     bound_of,
 )
 from mfsim.studies.overparametrization.verdicts import scale
-from mfsim.studies.statistics import Estimate, TooFew, drawn_mean, geometric_mean
+from mfsim.studies.statistics import Estimate, TooFew, drawn_mean
 
 Row = tuple[Cell, ...]
 
@@ -138,7 +137,7 @@ def _units(trained: Trained) -> Table:
     def rows() -> Iterator[Row]:
         for labels in LABELS:
             for name in UNITS:
-                every = trained.networks[name].where(trained.is_trained)
+                every = trained.networks[name].where(trained.is_whole)
                 for width in trained.widths(labels):
                     units = every.sel(labels=labels, width=width).values.ravel()
                     some = units[np.isfinite(units)]
@@ -181,8 +180,9 @@ def _particles(trained: Trained) -> Table:
 
 
 def _means(values: Values) -> Row:
-    means = (geometric_mean(row, num_resamples=NUM_RESAMPLES)[0] for row in values)
-    return tuple(float(mean) if np.isfinite(mean) else None for mean in means)
+    """Geometric means over seeds; None of a width without a positive value."""
+    some = (row[np.isfinite(row) & (row > 0)] for row in values)
+    return tuple(float(np.exp(np.log(r).mean())) if r.size else None for r in some)
 
 
 def _attempt(find: Callable[[], Estimate]) -> Row:
