@@ -47,7 +47,7 @@ found = theory.rademacher_search(
     net[2][:units], *few, net[4], outputs=len(net[1]), draws=draws, restarts=4, steps=50
 )
 
-# Results: a bound on the error says something below 1.
+# Results
 print("                        measure     of the error  samples     as in the program")
 for name in theory.CAPACITY_MEASURES:
     row = [paper[key + name] for key in ("measure_", "bound_")]

@@ -160,6 +160,8 @@ class SoftmaxCrossEntropy(AbstractLoss):
             )
 
 
-def of_label(f: Float[Array, "*n c"], y: Float[Array, "*n"]) -> Float[Array, "*n"]:
+def of_label(
+    f: Float[Array | np.ndarray, "*n c"], y: Float[Array | np.ndarray, "*n"]
+) -> Float[Array, "*n"]:
     """The output of each point's own class."""
     return jnp.take_along_axis(f, y.astype(jnp.int32)[..., None], axis=-1)[..., 0]

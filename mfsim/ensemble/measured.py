@@ -76,7 +76,7 @@ def declare(experiment: Experiment, data: Data) -> dict[str, Series | str]:
         ConfigError: If two observables record one name, or `stop` names no series.
     """
     declared: dict[str, Series | str] = {"stable_step": STABLE_STEP}
-    if not experiment.integrator.watches_stability:
+    if not experiment.integrator.follows_flow:
         kind = type(experiment.integrator).__name__
         declared["stable_step"] = f"{kind} has another limit than gradient descent"
     for i, observable in enumerate(experiment.observables):

@@ -71,7 +71,10 @@ def resolve(experiment: Experiment, data: Data) -> Experiment:
             f"got {batch}."
         )
     per_epoch = 1 if batch is None else samples // batch
-    schedule = experiment.schedule.in_steps(per_epoch)
+    try:
+        schedule = experiment.schedule.in_steps(per_epoch)
+    except ValueError as error:
+        raise ConfigError(f"schedule.{error}") from error
     experiment = dataclasses.replace(experiment, schedule=schedule)
     if (dtype := experiment.flow.dtype) is not None:
         experiment = dataclasses.replace(experiment, dtype=dtype)

@@ -152,7 +152,7 @@ def _measure(look: Look) -> Measurement:
     batch_size = getattr(look.integrator, "batch_size", None)
     outputs, y = look.once(train_outputs), look.data.y_train
     limit = jnp.asarray(jnp.nan)
-    if look.integrator.watches_stability:
+    if look.integrator.follows_flow:
         limit = stable_step(look.flow, look.state, look.data.x_train, batch_size)
     return Measurement(
         look.measure(),

@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key, PyTree
 
 from mfsim.blocks import fold_blocks, map_blocks
-from mfsim.component import Component
+from mfsim.component import Component, kinds
 from mfsim.datasets import AbstractDataset, Data
 from mfsim.losses import AbstractLoss
 from mfsim.networks import AbstractNetwork
@@ -191,6 +191,22 @@ class AbstractLangevinFlow(AbstractFlow):
         return jnp.sqrt(2 * self.diffusion)
 
 
+def check_loss(flow: AbstractFlow) -> None:
+    """Refuse a loss of classes for a network of one output, or the reverse.
+
+    Raises:
+        ValueError: If it is so.
+    """
+    of_classes = flow.network.num_outputs > 1
+    if flow.loss.of_classes != of_classes:
+        every = kinds(AbstractLoss).items()
+        suited = [name for name, loss in every if loss.of_classes == of_classes]
+        raise ValueError(
+            f"loss must be {' or '.join(suited)} for a {type(flow.network).__name__}, "
+            f"got {type(flow.loss).__name__}."
+        )
+
+
 def turn(tree: PyTree) -> PyTree:
     """Every matrix transposed, neurons along the minor axis, or back.
 
@@ -230,7 +246,7 @@ def risk_gradient(
     network: Model,
     loss: Callable[[Array, Array], Array],
     params: PyTree,
-    batch: Batch,
+    batch: tuple[Float[Array, "n d"], Float[Array, "n *c"]],
     block: int,
     watch: Callable[..., tuple[PyTree, PyTree]] = lambda *_: (None, None),
 ) -> tuple[PyTree, PyTree]:
@@ -242,7 +258,7 @@ def risk_gradient(
         network: The network, or its linearisation.
         loss: Takes outputs and labels.
         params: Where the gradient is taken.
-        batch: Inputs and labels.
+        batch: Inputs, and what the loss is told of each, such as labels.
         block: Samples a block.
         watch: Takes (params, f, x, y) of a block; gives what is to be summed over
             blocks and what is to be joined.

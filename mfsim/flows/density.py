@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Key
 from mfsim.component import count, real
 from mfsim.datasets import AbstractDataset, Data
 from mfsim.divergences.masses import kl_divergence
-from mfsim.flows.base import AbstractFlow, Batch, State
+from mfsim.flows.base import AbstractFlow, Batch, State, check_loss
 from mfsim.flows.fluxes import JumpRates, jump_rates, net_inflow
 from mfsim.losses import AbstractScalarLoss, SquaredError
 from mfsim.networks import Neurons, TwoLayer
@@ -56,6 +56,7 @@ class DensityFlow(AbstractFlow):
     extent: float = real(6.0, above=0.0, at_most=20.0)
 
     def __check_init__(self):
+        check_loss(self)
         if self.temperature == 0:
             raise ValueError(
                 "temperature must be above 0 on a grid, which has no other smoothing, "

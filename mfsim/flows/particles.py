@@ -17,6 +17,7 @@ from mfsim.flows.base import (
     Model,
     Rates,
     State,
+    check_loss,
     kernel_product,
     risk_gradient,
 )
@@ -54,6 +55,9 @@ class ParticleFlow(AbstractLangevinFlow):
     temperature: float = real(0.0, at_least=0.0)
     block_mib: int | None = count(None)
     shadow: bool = static(True)
+
+    def __check_init__(self):
+        check_loss(self)
 
     def init(self, key: Key[Array, ""], dim: int, dtype: DTypeLike = float) -> State:
         params = self.network.init(key, dim, dtype)

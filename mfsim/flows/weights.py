@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from mfsim.blocks import block_size, map_blocks
-from mfsim.component import count, kinds, real, static
+from mfsim.component import count, real, static
 from mfsim.datasets import AbstractDataset, Data
 from mfsim.flows.base import (
     AbstractLangevinFlow,
@@ -21,6 +21,7 @@ from mfsim.flows.base import (
     Model,
     Rates,
     State,
+    check_loss,
     kernel_product,
     risk_gradient,
     turn,
@@ -247,15 +248,7 @@ def check_parts(flow: AbstractWeightFlow) -> None:
     Raises:
         ValueError: If they do not; begins with the field's name.
     """
-    objection = flow.network.noise_objection
-    if objection is not None and flow.temperature > 0:
-        raise ValueError(
-            f"temperature must be 0, as {objection}, got {flow.temperature:g}."
-        )
-    if flow.loss.of_classes != (flow.network.num_outputs > 1):
-        others = kinds(AbstractLoss).items()
-        suited = [k for k, loss in others if loss.of_classes != flow.loss.of_classes]
-        raise ValueError(
-            f"loss must be {' or '.join(suited)} for a {type(flow.network).__name__}, "
-            f"got {type(flow.loss).__name__}."
-        )
+    check_loss(flow)
+    given, objection = flow.temperature, flow.network.noise_objection
+    if objection is not None and given > 0:
+        raise ValueError(f"temperature must be 0, got {given:g}: {objection}.")

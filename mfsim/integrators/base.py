@@ -49,8 +49,8 @@ class AbstractIntegrator(Component):
     is no noise. Accounts rest on that; other integrators ignore those they are given.
     """
 
-    watches_stability: ClassVar[bool] = True
-    """Whether the largest stable step of gradient descent is worth its measuring."""
+    follows_flow: ClassVar[bool] = True
+    """Whether a step eta goes as far as the flow in a time eta, not with momentum."""
 
     step: eqx.AbstractVar[float | str]
     """The step in flow time, once resolved."""
@@ -66,7 +66,6 @@ class AbstractIntegrator(Component):
         Raises:
             ValueError: Begins with the field's name; says what to do.
         """
-        return
 
     def least_step(self, flow: AbstractFlow, data: Data) -> float:
         """The shortest step in flow time that it can take."""

@@ -33,7 +33,7 @@ class MomentumSGD(AbstractStepper):
         optimiser is `optax.sgd`.
     """
 
-    watches_stability: ClassVar[bool] = False
+    follows_flow: ClassVar[bool] = False
 
     step: float | Literal["auto"] = real(above=0.0)
     momentum: float = real(0.9, at_least=0.0)
@@ -54,6 +54,10 @@ class MomentumSGD(AbstractStepper):
                 "kind MomentumSGD must be given a flow of temperature 0, as it draws "
                 f"no noise, got {flow.temperature:g}; use NoisyGD."
             )
+
+    def plan(self, flow: AbstractFlow, data: Data) -> int:
+        """The velocity, as large as what moves."""
+        return flow.plan(data, "float64")["state"]
 
     def remember(self, flow: AbstractLangevinFlow, params: PyTree) -> PyTree:
         return self._optimiser().init(partition(flow, params)[0])

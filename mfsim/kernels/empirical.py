@@ -72,6 +72,12 @@ def tangent_kernel(
         a backward pass; little more than half of the products without `y`.
     Source: Chen et al. 2020, eqs. (3.5)-(3.7); Jacot et al. 2018, sec. 4.
     """
+    if network.num_outputs > 1:
+        raise ValueError(
+            "network must have one output to have a tangent kernel here, got "
+            f"{type(network).__name__} with {network.num_outputs}; take kernel_product "
+            "of its flow."
+        )
     x, y = as_points("x", x), None if y is None else as_points("y", y)
     right = x if y is None else y
     check_dimensions(x, right)

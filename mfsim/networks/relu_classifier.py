@@ -1,6 +1,6 @@
 """Two-layer ReLU networks with an output for each class."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 from jax.typing import DTypeLike
@@ -27,6 +27,8 @@ class ReluClassifier(AbstractWeightNetwork):
 
     Source: Neyshabur et al. 2019, sec. 1; the start is that of their program.
     """
+
+    depth: ClassVar[int] = 2
 
     width: int = count()
     classes: int = count(10, at_least=2)
@@ -56,11 +58,6 @@ class ReluClassifier(AbstractWeightNetwork):
             return jax.nn.relu(z) @ v.T
         hidden, out = biases
         return jax.nn.relu(z + hidden[None, :]) @ v.T + out[None, :]
-
-    @property
-    def depth(self) -> int:
-        """The number of weight matrices."""
-        return 2
 
     @property
     def num_outputs(self) -> int:

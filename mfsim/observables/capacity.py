@@ -140,7 +140,7 @@ class CapacityMeasures(AbstractObservable):
         measures = capacity_measures(
             *(u, v, reference.u, reference.v, reference.x, reference.labels),
             mode=self.mode,
-            biases=tuple(biases) or None,
+            biases=(biases[0], biases[1]) if biases else None,
             start_biases=reference.biases,
             fold_biases=self.fold_biases and bool(biases) and self.mode == "paper",
             outputs=outputs.reshape(len(outputs), -1),

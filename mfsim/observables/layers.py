@@ -61,7 +61,7 @@ class LayerDistance(AbstractObservable):
 
     def measure(self, look):
         depth = look.flow.network.depth
-        distance = _distances(look.state.params, look.initial.params)[:depth]
+        distance = _distances(look.state.params[:depth], look.initial.params[:depth])
         scaled = jnp.asarray(look.flow.network.output_scale).astype(float) * distance
         found = {
             "layer_distance": distance,
@@ -122,7 +122,7 @@ class GradientNorms(AbstractObservable):
 
     def measure(self, look):
         depth = look.flow.network.depth
-        return {"gradient_norm": _norms(look.once(present).force)[:depth]}
+        return {"gradient_norm": _norms(look.once(present).force[:depth])}
 
 
 class ActivationFlips(AbstractObservable):

@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -76,6 +77,6 @@ def margins(f: Float[Array, "n *c"], y: Float[Array, " n"]) -> Float[Array, " n"
     wide = f.astype(float)
     if f.ndim == y.ndim:
         return y.astype(float) * wide
-    is_label = jnp.arange(f.shape[-1]) == y.astype(jnp.int32)[:, None]
+    is_label = jax.nn.one_hot(y.astype(jnp.int32), f.shape[-1], dtype=bool)
     others = jnp.where(is_label, -jnp.inf, wide).max(axis=-1)
     return of_label(wide, y) - others

@@ -110,6 +110,9 @@ _SETS = "training", "test"
 
 def unpredicted(observable: Any, integrator: Any, data: Data) -> str | None:
     """Why the kernel of all training points predicts nothing, if it does not."""
+    if not integrator.follows_flow:
+        kind = type(integrator).__name__
+        return f"steps of {kind} go further than the gradient flow at their time"
     if not takes_all(integrator):
         return BATCHES
     if (n := len(data.y_train)) <= observable.max_points:

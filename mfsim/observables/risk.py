@@ -70,4 +70,4 @@ def unjudged(flow: Any, y: np.ndarray) -> str | None:
 def _is_wrong(f: Array, y: Array) -> Array:
     if f.ndim == y.ndim:
         return f * y <= 0
-    return jnp.argmax(f, axis=-1) != y.astype(jnp.int32)
+    return jnp.argmax(f, axis=-1).astype(y.dtype) != y

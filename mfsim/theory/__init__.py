@@ -1,7 +1,9 @@
 """Statements of the theory as functions."""
 
 from mfsim.theory.capacity import MEASURES as CAPACITY_MEASURES
+from mfsim.theory.capacity import RademacherSearch as RademacherSearch
 from mfsim.theory.capacity import capacity_measures as capacity_measures
+from mfsim.theory.capacity import rademacher_search as rademacher_search
 from mfsim.theory.gibbs import GibbsLaw as GibbsLaw
 from mfsim.theory.gibbs import gibbs_law as gibbs_law
 from mfsim.theory.large_alpha import ALPHA_EXPONENTS as ALPHA_EXPONENTS
@@ -40,8 +42,6 @@ from mfsim.theory.over_parameterisation import gd_error_bound as gd_error_bound
 from mfsim.theory.over_parameterisation import gd_training_bound as gd_training_bound
 from mfsim.theory.over_parameterisation import ntrf_error_bound as ntrf_error_bound
 from mfsim.theory.over_parameterisation import sgd_error_bound as sgd_error_bound
-from mfsim.theory.rademacher import RademacherSearch as RademacherSearch
-from mfsim.theory.rademacher import rademacher_search as rademacher_search
 from mfsim.theory.separability import HardMargin as HardMargin
 from mfsim.theory.separability import RandomLabelScores as RandomLabelScores
 from mfsim.theory.separability import classifiability as classifiability

@@ -17,6 +17,7 @@ import xarray
 from scipy.optimize import root
 
 import mfsim
+from mfsim import theory
 from mfsim.component import kinds
 from mfsim.observables import AbstractObservable
 
@@ -490,6 +491,32 @@ def test_min_width_on_images(tmp_path: Path) -> None:
         'sweep={"flow.network.active" = [24], "seed" = [0, 1]}',
     )
     assert (mfsim.open_sweep(folder).train_error.min("save") == 0).all()
+
+
+@pytest.mark.slow
+def test_own_weights_are_measured(tmp_path: Path) -> None:
+    said = example("own_weights", tmp_path / "own.npz")
+    with np.load(tmp_path / "own.npz") as arrays:
+        net = [arrays[name] for name in ("u", "v", "u0", "v0", "x", "labels")]
+    paper = theory.capacity_measures(*net)
+    program = theory.capacity_measures(*net, mode="code2018")
+    number = r" +(\S+)"
+    rows = re.findall(rf"^(\w+){number * 4}$", said, re.MULTILINE)
+    assert tuple(name for name, *_ in rows) == theory.CAPACITY_MEASURES
+    for name, *printed in rows:
+        expected = paper[f"measure_{name}"], paper[f"bound_{name}"]
+        samples = (each[f"bound_{name}_samples"] for each in (paper, program))
+        # Four digits are printed.
+        np.testing.assert_allclose(
+            np.array(printed, dtype=float), [*expected, *samples], rtol=1e-3
+        )
+    # Trained until the mean loss was 0.01, so the margin is some log(1/0.01).
+    assert 1 < paper["margin"] < 10
+    found = re.search(r"units: (\S+) \+- (\S+), from (\S+) to (\S+)$", said, re.M)
+    assert found is not None
+    value, error, low, high = map(float, found.groups())
+    assert low - 4 * error < value < high + 4 * error
+    assert "Vacuous, at least 1 for an error: vc, l1, frobenius" in said
 
 
 @pytest.mark.slow

@@ -289,7 +289,7 @@ def test_padding_must_be_a_number_of_neurons(active):
 @each_flow
 def test_padding_refuses_noise(kind):
     network = DeepRelu(width=M, active=5)
-    with pytest.raises(ValueError, match=r"^temperature must be 0, as network.active"):
+    with pytest.raises(ValueError, match=r"^temperature must be 0, got 0.1: network"):
         kind(network, Digits(), temperature=0.1)
 
 

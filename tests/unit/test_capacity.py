@@ -457,7 +457,7 @@ def test_blocks_of_points_make_no_difference(monkeypatch):
     given, start = pair_of_biases()
     biases = {"biases": given, "start_biases": start, "mode": "code2018"}
     whole = capacity_measures(*args, **biases)
-    monkeypatch.setattr("mfsim.theory.capacity_norms._BLOCK_BYTES", 8 * 12 * 7)
+    monkeypatch.setattr("mfsim.theory.capacity.norms._BLOCK_BYTES", 8 * 12 * 7)
     parts = capacity_measures(*args, **biases)
     for name in whole.keys() - {"notes"}:
         np.testing.assert_allclose(parts[name], whole[name], rtol=1e-12)

@@ -73,7 +73,7 @@ class Overparametrization(AbstractStudy):
         "seeds": 5,
         "step": 0.1,
         "random_step": 0.1,
-        "particle_widths": (128, 256, 512, 1024, 2048),
+        "particle_widths": (256, 512, 1024, 2048, 4096),
         "particle_seeds": 4,
     }
 

@@ -87,14 +87,15 @@ def _error_falls(trained: Trained) -> Verdict:
 
 
 def _falls(trained: Trained, quantity: Quantity) -> Verdict:
+    random = _words(lambda: trained.power(quantity.name, "random"))
+    start = "−1/2 of it at the start" if quantity is UNIT_IMPACT else ""
     return judge(
         f"The {quantity.short} {quantity.label} falls with the width: its power of h "
         f"({_span(trained)})",
         "below 0",
         lambda: trained.power(quantity.name),
         is_below(0.0),
-        "NEY Figure 2; with random labels "
-        + _words(lambda: trained.power(quantity.name, "random")),
+        joined("NEY Figure 2", start, f"with random labels {random}"),
     )
 
 
@@ -194,7 +195,7 @@ def _kept_bounds(trained: Trained) -> Verdict:
 
     return judge(
         "The bounds are kept: pairs of a network and one of the six bounds whose test "
-        f"error is above it, true and random labels ({_span(trained)})",
+        f"error is above it (true and random labels, {trained.setting})",
         f"0 of {int(pairs.sum())}",
         count,
         lambda found: found.value == 0,
@@ -230,11 +231,14 @@ def _power_of_particles(trained: Trained, quantity: Quantity, s: float) -> Verdi
 def start_power(particles: xarray.Dataset) -> float:
     """The power of m that fits |U_0|_2 = sqrt(m) + sqrt(2d) at these widths.
 
-    That of Gaussian rows, each of them there twice; 1/2 as m goes to infinity.
+    That of Gaussian rows, each of them there twice; 1/2 as m goes to infinity, and of
+    one width, which has no power.
 
     Source: Davidson, Szarek 2001, Theorem II.13, at m/2 rows.
     """
     logs = np.log(particles.width.values)
+    if len(logs) < 2:
+        return 0.5
     edge = np.sqrt(particles.width.values) + np.sqrt(2 * dimension(particles))
     return float(np.polyfit(logs, np.log(edge), 1)[0])
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from mfsim.theory.capacity_norms import log, log_sum
+from mfsim.theory.capacity.norms import log, log_sum
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mfsim.kernels.gram import check_vector
-from mfsim.theory.capacity_norms import exp, log
+from mfsim.theory.capacity.norms import exp, log
 
 PERCENTILE = 5
 """Of the training margins: the gamma of the paper."""

@@ -19,15 +19,15 @@ from jaxtyping import Array, Float, Real
 from mfsim.datasets.draws import stream
 from mfsim.kernels.inputs import as_points
 from mfsim.memory import require_memory
-from mfsim.theory.capacity_norms import (
+from mfsim.theory.capacity.norms import (
     exp,
     log,
     log_frobenius,
     log_rows,
     start_norms,
 )
+from mfsim.theory.capacity.unit_class import UnitClass
 from mfsim.theory.lazy_setting import check_positive
-from mfsim.theory.unit_class import UnitClass
 
 _LAST_STEP = 1e-6
 """Of the first step, which is a radius: kinks leave an error of about that size."""

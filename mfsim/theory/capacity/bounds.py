@@ -9,7 +9,7 @@ github.com/bneyshabur/over-parametrization. All norms come and go as natural log
 import math
 from dataclasses import dataclass
 
-from mfsim.theory.capacity_norms import InputNorms, log, log_sum
+from mfsim.theory.capacity.norms import InputNorms, log, log_sum
 
 _FLOOR = 1e-16
 """Of a margin within a logarithm, as in the program."""

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Real
 
-from mfsim.theory.capacity_bounds import Setting, log_bound, log_capacities
-from mfsim.theory.capacity_margins import MarginLaw, margin_law
-from mfsim.theory.capacity_network import (
+from mfsim.theory.capacity.bounds import Setting, log_bound, log_capacities
+from mfsim.theory.capacity.margins import MarginLaw, margin_law
+from mfsim.theory.capacity.network import (
     TrainedNetwork,
     check_choices,
     check_network,
     folded,
 )
-from mfsim.theory.capacity_norms import (
+from mfsim.theory.capacity.norms import (
     InputNorms,
     StartNorms,
     exp,
@@ -34,7 +34,7 @@ from mfsim.theory.capacity_norms import (
     scaled_outputs,
     start_norms,
 )
-from mfsim.theory.unit_class import UnitClass
+from mfsim.theory.capacity.unit_class import UnitClass
 
 MEASURES = (
     "vc",
