@@ -8,6 +8,7 @@ from jaxtyping import Float
 from mfsim.findings import Chart, Curve, Panel
 from mfsim.studies.overparametrization.quantities import (
     DISTANCE,
+    LABELS,
     MEASURES,
     NUM_RESAMPLES,
     UNIT_CAPACITY,
@@ -60,7 +61,7 @@ def _units(trained: Trained) -> Chart:
     def panel(quantity: Quantity) -> Panel:
         curves = [
             _geometric(f"{labels} labels", trained, quantity.name, labels)
-            for labels in ("true", "random")
+            for labels in LABELS
         ]
         label = f"{quantity.short} {quantity.label} (weight)"
         return Panel(WIDTH, label, tuple(curves))
@@ -134,8 +135,6 @@ def _measures(trained: Trained) -> Chart:
 
 
 def _labels(trained: Trained) -> Chart:
-    both = ("true", "random")
-
     def measured(quantity: Quantity, says: str) -> list[Curve]:
         return [
             _bars(
@@ -143,13 +142,13 @@ def _labels(trained: Trained) -> Chart:
                 trained.widths(labels),
                 trained.over_margin(quantity.name, labels),
             )
-            for labels in both
+            for labels in LABELS
         ]
 
     errors = [
         _means(f"{part}, {labels}", trained, trained.values(name, labels), labels)
         for part, name in (("test", "test_error"), ("training", "train_error"))
-        for labels in both
+        for labels in LABELS
     ]
     wise = measured(UNIT_WISE, "") + measured(UNIT_WISE_TERMS, "without √h, ")
     return Chart(

@@ -19,6 +19,9 @@ from mfsim.studies.statistics import (
 
 Values = Float[np.ndarray, "widths seeds"]
 
+LABELS = "true", "random"
+"""Those of the data, and drawn ones."""
+
 NUM_RESAMPLES = 500
 """Of the bootstrap."""
 

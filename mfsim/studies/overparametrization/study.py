@@ -19,12 +19,10 @@ from mfsim.observables import Accuracy, Margin, Risk
 from mfsim.studies.base import AbstractStudy, grid, require_rising
 from mfsim.studies.overparametrization.charts import charts
 from mfsim.studies.overparametrization.measured import layers, measured, neurons
-from mfsim.studies.overparametrization.quantities import Trained, dimension
+from mfsim.studies.overparametrization.quantities import LABELS, Trained, dimension
 from mfsim.studies.overparametrization.tables import tables
 from mfsim.studies.overparametrization.verdicts import verdicts
 from mfsim.sweep import Sweep
-
-LABELS = "true", "random"
 
 
 class Overparametrization(AbstractStudy):

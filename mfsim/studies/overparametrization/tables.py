@@ -7,6 +7,7 @@ import numpy as np
 from mfsim.findings import Cell, Table
 from mfsim.studies.overparametrization.measured import UNITS
 from mfsim.studies.overparametrization.quantities import (
+    LABELS,
     MEASURES,
     QUANTITIES,
     UNIT_WISE_TERMS,
@@ -19,7 +20,6 @@ from mfsim.studies.statistics import Estimate, TooFew, drawn_mean
 
 Row = tuple[Cell, ...]
 
-LABELS = "true", "random"
 QUANTILES = 0.05, 0.25, 0.5, 0.75, 0.95
 
 

@@ -88,7 +88,7 @@ def _error_falls(trained: Trained) -> Verdict:
 
 def _falls(trained: Trained, quantity: Quantity) -> Verdict:
     random = _words(lambda: trained.power(quantity.name, "random"))
-    start = "−1/2 of it at the start" if quantity is UNIT_IMPACT else ""
+    start = "at the start it is −1/2" if quantity is UNIT_IMPACT else ""
     return judge(
         f"The {quantity.short} {quantity.label} falls with the width: its power of h "
         f"({_span(trained)})",
