@@ -41,7 +41,7 @@ class Overparametrization(AbstractStudy):
         dataset: Classes as numbers, labels = "classes" where it has them.
         classes: Number c of classes.
         widths: h, in rising order.
-        random_widths: Those of them that are trained on random labels, too.
+        random_widths: Those of them that are trained on random labels, too; may be none.
         seeds: Of data, random labels, start and batches; at least three to judge.
         step: Step of SGD.
         random_step: The same with random labels.
@@ -99,11 +99,9 @@ class Overparametrization(AbstractStudy):
     particle_step: float = real(0.5, above=0.0)
 
     def __check_init__(self):
-        require_rising(
-            widths=self.widths,
-            random_widths=self.random_widths,
-            particle_widths=self.particle_widths,
-        )
+        require_rising(widths=self.widths, particle_widths=self.particle_widths)
+        if self.random_widths:
+            require_rising(random_widths=self.random_widths)
         if not set(self.random_widths) <= set(self.widths):
             raise ValueError(
                 f"random_widths must be some of widths {self.widths}, got "
@@ -191,6 +189,8 @@ class Overparametrization(AbstractStudy):
 
     def analyse(self, runs: Mapping[str, xarray.Dataset]) -> Findings:
         networks = measured(runs["networks"], layers, self.points)
+        # Without random labels there are no runs of theirs, hence no place for them.
+        networks = networks.reindex(labels=list(LABELS))
         particles = measured(runs["particles"], neurons, self.particle_points)
         trained = Trained(
             networks,
