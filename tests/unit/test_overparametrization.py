@@ -409,6 +409,13 @@ def test_a_study_goes_on_where_it_was_and_measures_what_the_files_hold(tmp_path)
     assert says["The dista"] is None
     assert any("random labels ended above" in note for note in record.findings.notes)
     _check_networks(tmp_path, record)
+    without = run_study(dataclasses.replace(TINY, random_widths=()), tmp_path)
+    assert without is not None
+    assert without.statuses == {"completed": 3}
+    both = without.findings.tables[0].rows, record.findings.tables[0].rows
+    rows, others = ([str(row) for row in rows if row[0] == "true"] for rows in both)
+    assert rows == others
+    assert len(rows) == len(both[0])
 
 
 def _check_networks(folder, record):
