@@ -80,6 +80,8 @@ class Schedule(Component):
 
         Of epochs only the data tell how many they are: `in_steps`.
         """
+        if self.epochs is not None:
+            raise ValueError("epochs must be made steps first, by in_steps.")
         if self.horizon is None:
             return self.num_steps or 0
         # A quotient that misses a whole number by rounding alone takes no further step.

@@ -144,7 +144,7 @@ class SoftmaxCrossEntropy(AbstractLoss):
     max_curvature: ClassVar[float] = 0.5
 
     def __call__(self, f, y):
-        return jax.nn.logsumexp(f, axis=-1) - of_label(f, y)
+        return -of_label(jax.nn.log_softmax(f, axis=-1), y)
 
     def derivative(self, f, y):
         is_label = jax.nn.one_hot(y.astype(jnp.int32), f.shape[-1], dtype=f.dtype)

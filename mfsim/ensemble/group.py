@@ -136,8 +136,6 @@ class Group:
         """The series of a member at a save."""
         with self._timed("measuring"):
             row = self.members[j].measured.row(_member(measured.found, j))
-        if not self.members[j].experiment.integrator.follows_flow:
-            return row
         return row | {"stable_step": np.asarray(measured.stable_step[j])}
 
     def _begin(self) -> Carry:

@@ -78,7 +78,7 @@ def declare(experiment: Experiment, data: Data) -> dict[str, Series | str]:
     declared: dict[str, Series | str] = {"stable_step": STABLE_STEP}
     if not experiment.integrator.follows_flow:
         kind = type(experiment.integrator).__name__
-        declared["stable_step"] = f"{kind} has another limit than gradient descent"
+        declared["stable_step"] = f"{kind} is held against its limit at the start alone"
     for i, observable in enumerate(experiment.observables):
         try:
             more = observable.declare(experiment.flow, experiment.integrator, data)

@@ -157,9 +157,11 @@ class Member:
             state: Fetches state and memory, which most saves do not need.
         """
         time_ = self.experiment.flow_step * step
+        self._watch_stability(step, row)
+        declared = self.measured.declared
+        row = {k: v for k, v in row.items() if isinstance(declared[k], Series)}
         self.risk, self.row = risk, row
         self._missing.update(k for k, v in row.items() if np.isnan(v).any())
-        self._watch_stability(step, row)
         rate = float(self.experiment.flow.kernel_rate)
         self._recorder.append(step, time_, rate * time_, row)
         is_last = step == self.saves[-1] or self.has_stopped
@@ -279,7 +281,7 @@ class Member:
             self._recorder.finish("interrupted", {}, self.message)
 
     def _watch_stability(self, step: int, row: dict[str, np.ndarray]) -> None:
-        if "stable_step" not in row:
+        if np.isnan(row["stable_step"]):
             return
         self._stable_step = float(row["stable_step"])
         if self.message:
@@ -290,7 +292,8 @@ class Member:
                 f"the tangent kernel is zero at step {step}: no neuron responds to any "
                 f"training input and nothing moves any more; take {advice}."
             )
-        explicit = self.experiment.integrator.freezes_force
+        integrator = self.experiment.integrator
+        explicit = integrator.freezes_force or not integrator.follows_flow
         if explicit and self.experiment.flow_step > self._stable_step:
             self._warn(
                 f"step {self.experiment.flow_step:.2g} in flow time is past the stable "

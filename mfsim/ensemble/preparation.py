@@ -71,6 +71,12 @@ def resolve(experiment: Experiment, data: Data) -> Experiment:
             f"got {batch}."
         )
     per_epoch = 1 if batch is None else samples // batch
+    has_epochs = experiment.schedule.epochs is not None
+    if has_epochs and not hasattr(experiment.integrator, "batch_size"):
+        raise ConfigError(
+            "schedule.epochs must be given with an integrator that takes batches, got "
+            f"{type(experiment.integrator).__name__}; give horizon or num_steps."
+        )
     try:
         schedule = experiment.schedule.in_steps(per_epoch)
     except ValueError as error:

@@ -151,13 +151,21 @@ def _is_finite(tree: PyTree) -> Bool[Array, ""]:
 def _measure(look: Look) -> Measurement:
     batch_size = getattr(look.integrator, "batch_size", None)
     outputs, y = look.once(train_outputs), look.data.y_train
-    limit = jnp.asarray(jnp.nan)
-    if look.integrator.follows_flow:
-        limit = stable_step(look.flow, look.state, look.data.x_train, batch_size)
+
+    def limit() -> Array:
+        x = look.data.x_train
+        limit = stable_step(look.flow, look.state, x, batch_size)
+        return limit * look.integrator.stable_share
+
+    def no_limit() -> Array:
+        return jnp.full((), jnp.nan, jax.eval_shape(limit).dtype)
+
+    # With momentum there is a save an epoch, which a power iteration would outlast.
+    is_watched = look.integrator.follows_flow | (look.step == 0)
     return Measurement(
         look.measure(),
         look.flow.loss(outputs, y).mean(dtype=jnp.float64),
-        limit,
+        jax.lax.cond(is_watched, limit, no_limit),
     )
 
 

@@ -46,8 +46,8 @@ class Rates(NamedTuple):
         risk: Mean loss over the samples.
     """
 
-    outputs: Float[Array, " n"]
-    slopes: Float[Array, " n"]
+    outputs: Float[Array, "n *c"]
+    slopes: Float[Array, "n *c"]
     risk: Float[Array, ""]
 
 

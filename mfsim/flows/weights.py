@@ -127,7 +127,7 @@ class AbstractWeightFlow(AbstractLangevinFlow):
 
     def export(self, state: State) -> dict[str, np.ndarray]:
         names = self.network.block_names
-        shadows = [name.replace("layer", "shadow") for name in names]
+        shadows = [f"shadow_{number}" for number in range(1, len(names) + 1)]
         both = [*zip(names, state.params, strict=True)]
         both += zip(shadows, state.shadow or (), strict=False)
         return {f"weights/{name}": np.asarray(block) for name, block in both}

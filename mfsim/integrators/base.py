@@ -60,6 +60,11 @@ class AbstractIntegrator(Component):
         """The share of gradient descent's step that "auto" stands for."""
         return 1.0
 
+    @property
+    def stable_share(self) -> Any:
+        """The largest stable step over that of gradient descent."""
+        return 1.0
+
     def check(self, flow: AbstractFlow, data: Data) -> None:
         """Refuse what cannot be integrated, once data and step are known.
 

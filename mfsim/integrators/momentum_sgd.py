@@ -19,14 +19,15 @@ class MomentumSGD(AbstractStepper):
     """v <- mu v + b, theta <- theta + eta v: the heavy ball, without noise.
 
     b is the force on the batch of a step, for weights minus the gradient of its risk.
-    Steps pull the same way for 1/(1 - mu) of them, so that eta is that much less than
-    without momentum; t = eta k still. Flows with a temperature are refused.
+    It goes up to 1/(1 - mu) times as far as without momentum, so that eta is taken that
+    much less; t = eta k still. Flows with a temperature are refused.
 
     Fields:
         step: Step eta in the schedule's unit of time, or "auto": 1 - mu times that of
             gradient descent.
         momentum: The share mu of the velocity v that a step keeps; below 1.
-        nesterov: Whether it is Nesterov's: theta <- theta + eta (mu v + b), v the new.
+        nesterov: Whether it is Nesterov's: theta <- theta + eta (mu v + b), v the new,
+            in parameters that are ahead, as optax and PyTorch have them.
         batch_size: Training points a step; all of them unless given.
 
     Source: Sutskever, Martens, Dahl, Hinton 2013, sec. 2, v being theirs over eta; the
@@ -48,6 +49,12 @@ class MomentumSGD(AbstractStepper):
     def auto_share(self) -> float:
         return 1 - self.momentum
 
+    @property
+    def stable_share(self) -> Any:
+        # Where a root of z^2 - (1 + mu - h) z + mu, or of Nesterov's, comes to -1.
+        mu = self.momentum
+        return (1 + mu) / (1 + 2 * mu) if self.nesterov else 1 + mu
+
     def check(self, flow: AbstractFlow, data: Data) -> None:
         if not flow.is_cold:
             raise ValueError(
@@ -56,7 +63,7 @@ class MomentumSGD(AbstractStepper):
             )
 
     def plan(self, flow: AbstractFlow, data: Data) -> int:
-        """The velocity, as large as what moves."""
+        """The velocity, at most: in float64, and as large as all of a state."""
         return flow.plan(data, "float64")["state"]
 
     def remember(self, flow: AbstractLangevinFlow, params: PyTree) -> PyTree:

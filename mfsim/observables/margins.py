@@ -2,14 +2,11 @@
 
 from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from mfsim.component import real
-from mfsim.losses import of_label
 from mfsim.observables.base import AbstractObservable, outputs_and_labels
-from mfsim.observables.risk import unjudged
+from mfsim.observables.risk import margins, unjudged
 from mfsim.series import Series
 
 
@@ -49,7 +46,8 @@ class RampLoss(AbstractObservable):
     Fields:
         gamma: The margin from which on a point costs nothing.
 
-    Source: Neyshabur et al. 2019, sec. 2, eq. (2).
+    Source: Neyshabur et al. 2019, eq. (1), which prints mu/gamma for
+        1 - mu/gamma.
     """
 
     of_many_outputs: ClassVar = True
@@ -70,13 +68,3 @@ class RampLoss(AbstractObservable):
             names[part]: jnp.clip(1 - margins(f, y) / self.gamma, 0, 1).mean()
             for part, (f, y) in look.once(outputs_and_labels).items()
         }
-
-
-def margins(f: Float[Array, "n *c"], y: Float[Array, " n"]) -> Float[Array, " n"]:
-    """The margin of each point in float64: y f, or f_y - max_{k != y} f_k."""
-    wide = f.astype(float)
-    if f.ndim == y.ndim:
-        return y.astype(float) * wide
-    is_label = jax.nn.one_hot(y.astype(jnp.int32), f.shape[-1], dtype=bool)
-    others = jnp.where(is_label, -jnp.inf, wide).max(axis=-1)
-    return of_label(wide, y) - others

@@ -112,7 +112,7 @@ def unpredicted(observable: Any, integrator: Any, data: Data) -> str | None:
     """Why the kernel of all training points predicts nothing, if it does not."""
     if not integrator.follows_flow:
         kind = type(integrator).__name__
-        return f"steps of {kind} go further than the gradient flow at their time"
+        return f"steps of {kind} are not those of the gradient flow"
     if not takes_all(integrator):
         return BATCHES
     if (n := len(data.y_train)) <= observable.max_points:

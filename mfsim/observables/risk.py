@@ -2,10 +2,12 @@
 
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
+from mfsim.losses import of_label
 from mfsim.observables.base import AbstractObservable, outputs_and_labels
 from mfsim.series import Series
 
@@ -36,8 +38,8 @@ class Risk(AbstractObservable):
 class Accuracy(AbstractObservable):
     """Share of points that are put into the wrong class: train_error, test_error.
 
-    Of one output, for labels -1 and 1: on the wrong side of 0; an output of exactly 0
-    counts as wrong. Of several outputs: the label's is not the first of the largest.
+    Of one output, for labels -1 and 1: on the wrong side of 0. Of several outputs:
+    another is as large as the label's. A margin of exactly 0 counts as wrong.
     """
 
     of_many_outputs: ClassVar = True
@@ -45,7 +47,7 @@ class Accuracy(AbstractObservable):
     def declare(self, flow, integrator, data):
         declared: dict[str, Series | str] = {}
         is_scalar = flow.network.num_outputs == 1
-        rule = "y f(x) <= 0" if is_scalar else "another output above the label's"
+        rule = "y f(x) <= 0" if is_scalar else "another output as large as the label's"
         for part, y in (("train", data.y_train), ("test", data.y_test)):
             text = f"Share of {part} points with {rule}."
             declared[f"{part}_error"] = unjudged(flow, y) or Series("1", "err", text)
@@ -53,7 +55,7 @@ class Accuracy(AbstractObservable):
 
     def measure(self, look):
         return {
-            f"{part}_error": _is_wrong(f, y).mean(dtype=jnp.float64)
+            f"{part}_error": (margins(f, y) <= 0).mean(dtype=jnp.float64)
             for part, (f, y) in look.once(outputs_and_labels).items()
         }
 
@@ -67,7 +69,11 @@ def unjudged(flow: Any, y: np.ndarray) -> str | None:
     return None
 
 
-def _is_wrong(f: Array, y: Array) -> Array:
+def margins(f: Float[Array, "n *c"], y: Float[Array, " n"]) -> Float[Array, " n"]:
+    """The margin of each point in float64: y f, or f_y - max_{k != y} f_k."""
+    wide = f.astype(float)
     if f.ndim == y.ndim:
-        return f * y <= 0
-    return jnp.argmax(f, axis=-1).astype(y.dtype) != y
+        return y.astype(float) * wide
+    is_label = jax.nn.one_hot(y.astype(jnp.int32), f.shape[-1], dtype=bool)
+    others = jnp.where(is_label, -jnp.inf, wide).max(axis=-1)
+    return of_label(wide, y) - others

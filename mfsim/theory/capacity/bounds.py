@@ -24,7 +24,7 @@ class Setting:
         inputs: Logs of the norms of the inputs.
         start: Log of |U_0 X|_F; of |[U_0 X + b_0]_+|_F as the program has it.
         log_margin: log gamma; -inf where the margin is not positive.
-        samples, inputs_dim, hidden, outputs: N, d, h, c.
+        samples, dim, hidden, outputs: N, d, h, c.
         parameters: Number of parameters.
         delta: Probability with which a bound may fail.
         program: Whether to compute what the program does where it differs.

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Real
 
 from mfsim.theory.capacity.bounds import Setting, log_bound, log_capacities
-from mfsim.theory.capacity.margins import MarginLaw, margin_law
+from mfsim.theory.capacity.margin_law import MarginLaw, margin_law
 from mfsim.theory.capacity.network import (
     TrainedNetwork,
     check_choices,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mfsim.theory.capacity.margins import check_labels
+from mfsim.theory.capacity.margin_law import check_labels
 
 
 @dataclass(frozen=True)

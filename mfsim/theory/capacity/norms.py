@@ -39,7 +39,8 @@ def log_sum(*logs: float | np.ndarray) -> float:
 
 def size(array: Real[np.ndarray, "..."]) -> float:
     """The largest absolute value, or 1 if that is 0: what to divide by."""
-    return float(np.abs(array).max(initial=0)) or 1.0
+    # Not of |array|, which would be a second array, and of int8 -128 again.
+    return max(float(array.max(initial=0)), -float(array.min(initial=0))) or 1.0
 
 
 def log_rows(
@@ -133,7 +134,7 @@ def start_norms(
     """Norms of the units' responses about the start, of block after block."""
     scale, inputs = _scales(np.column_stack([u0, capacity]), x, bias)
     weights, reach = (u0 / scale).T, capacity / scale
-    way = _leading_input(x, inputs)
+    way = leading_input(x, inputs)
     sums = np.zeros((5, len(u0)))
     for block in blocks(x, len(u0)):
         rows = block / inputs
@@ -159,10 +160,9 @@ def _active_squares(z: np.ndarray) -> np.ndarray:
     return np.einsum("ij,ij->j", active, active)
 
 
-def _leading_input(x: np.ndarray, scale: float) -> Float[np.ndarray, " d"]:
+def leading_input(x: np.ndarray, scale: float) -> Float[np.ndarray, " d"]:
     """A unit vector m with |X m| near its largest, by the power method."""
-    largest = np.unravel_index(np.abs(x).argmax(), x.shape)[0]
-    way = x[largest] / scale
+    way = x[np.maximum(x.max(axis=1), -x.min(axis=1).astype(float)).argmax()] / scale
     for _ in range(_POWERS):
         way = way / (np.linalg.norm(way) or 1.0)
         parts = (block / scale for block in blocks(x, x.shape[1]))

@@ -21,9 +21,11 @@ from mfsim.kernels.inputs import as_points
 from mfsim.memory import require_memory
 from mfsim.theory.capacity.norms import (
     exp,
+    leading_input,
     log,
     log_frobenius,
     log_rows,
+    size,
     start_norms,
 )
 from mfsim.theory.capacity.unit_class import UnitClass
@@ -109,7 +111,9 @@ def rademacher_search(
     shape = restarts - 2, *centres.shape
     random = stream(seed, "restarts").standard_normal(shape)
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        arrays = centres, radii, points, signs, _linear_best(signs, points), random
+        lead = leading_input(points, size(points))
+        ways = _linear_best(signs, points)
+        arrays = centres, radii, points, signs, ways, random, lead
         most = _search(*(jnp.asarray(a, jnp.float64) for a in arrays), steps=steps)
         correlations = np.asarray(most) @ impact / len(points)
     return RademacherSearch(
@@ -137,6 +141,7 @@ def _search(
     all_signs: Float[Array, "draws n c"],
     ways: Float[Array, "draws d"],
     random: Float[Array, "r h d"],
+    lead: Float[Array, " d"],
     *,
     steps: int,
 ) -> Float[Array, "draws h"]:
@@ -149,9 +154,24 @@ def _search(
         starts = jnp.concatenate([jnp.stack([fixed, -fixed]), random])
         climb = functools.partial(_climb, centres, radii, x, signs, lengths)
         found = jax.vmap(climb)(starts).max(0)
-        return jnp.maximum(found, _response(centres, x, signs)[0])
+        known = _proved(centres, radii, way, lead)
+        responses = jax.vmap(lambda u: _response(u, x, signs)[0])(known)
+        return jnp.maximum(found, responses.max(0))
 
     return jax.lax.map(one, (all_signs, ways))
+
+
+def _proved(
+    centres: Float[Array, "h d"],
+    radii: Float[Array, " h"],
+    way: Float[Array, " d"],
+    lead: Float[Array, " d"],
+) -> Float[Array, "5 h d"]:
+    """The points by which the lower bounds are proved, so that no search is below."""
+    outer = radii[:, None] * lead[None, :]
+    inner = jnp.maximum(radii - jnp.linalg.norm(centres, axis=1), 0.0)
+    through = inner[:, None] * way[None, :]
+    return jnp.stack([centres, centres + outer, centres - outer, through, -through])
 
 
 def _climb(
@@ -221,10 +241,9 @@ def _sizes(name: str, values: Any, h: int) -> Float[np.ndarray, " h"]:
         raise ValueError(
             f"{name} must be {h} numbers, one a row of u0, got shape {sizes.shape}."
         )
-    if not (np.isfinite(sizes) & (sizes >= 0)).all():
-        raise ValueError(
-            f"{name} must be finite and at least 0, got {np.min(sizes):g}."
-        )
+    wrong = sizes[~(np.isfinite(sizes) & (sizes >= 0))]
+    if wrong.size:
+        raise ValueError(f"{name} must be finite and at least 0, got {wrong[0]:g}.")
     return sizes
 
 
