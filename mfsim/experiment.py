@@ -91,9 +91,13 @@ class Schedule(Component):
         """The same schedule with a number of steps for a number of epochs."""
         if self.epochs is None:
             return self
-        return dataclasses.replace(
-            self, epochs=None, num_steps=self.epochs * steps_per_epoch
-        )
+        steps = self.epochs * steps_per_epoch
+        if steps >= 2**31:
+            raise ValueError(
+                f"epochs must be below 2^31 steps, {steps_per_epoch} each, got "
+                f"{self.epochs}."
+            )
+        return dataclasses.replace(self, epochs=None, num_steps=steps)
 
     def save_steps(self, total: int) -> Int[np.ndarray, " t"]:
         """The steps after which a row is saved, from 0 to `total`."""

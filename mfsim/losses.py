@@ -155,8 +155,8 @@ class SoftmaxCrossEntropy(AbstractLoss):
         if wrong.size:
             raise ValueError(
                 "labels must be the numbers 0, 1, ... of classes for the "
-                f"SoftmaxCrossEntropy loss, got {wrong[0]:g}; use labels = 'classes' "
-                "where the dataset has it, or relabel."
+                f"SoftmaxCrossEntropy loss, got {wrong[0]:g}; relabel, of images by "
+                "labels = 'classes', of RandomLabels by its number of classes."
             )
 
 

@@ -14,13 +14,13 @@ class RandomLabels(AbstractDataset):
 
     Attributes:
         dataset: Where the inputs come from, prepared as it says.
-        classes: Number c of classes, labelled 0, ..., c - 1; without it y = -1 or 1.
+        num_classes: Number c of classes, labelled 0, ..., c - 1; unless given -1 or 1.
         seed: Of the labels; the inputs are drawn from the seed of `dataset`.
         prepare: What is done to the arrays, after the preparation of `dataset`.
     """
 
     dataset: AbstractDataset
-    classes: int | None = count(None, at_least=2)
+    num_classes: int | None = count(None, at_least=2)
     seed: int = count(0, at_least=0, at_most=2**32 - 1)
     prepare: Prepare = Prepare()
 
@@ -35,5 +35,6 @@ class RandomLabels(AbstractDataset):
         )
 
     def _draw(self, name: str, num: int) -> Float[np.ndarray, " n"]:
-        faces = [-1.0, 1.0] if self.classes is None else np.arange(float(self.classes))
+        c = self.num_classes
+        faces = [-1.0, 1.0] if c is None else np.arange(float(c))
         return stream(self.seed, name).choice(faces, num)

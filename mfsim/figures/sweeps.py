@@ -32,6 +32,7 @@ _TRANSITION = {
         "capacity",
         "unit norm",
         "margin",
+        "ramp loss",
         "error",
         "risk",
     )

@@ -28,7 +28,7 @@ PANELS: Panels = {
         "online_error": "online",
         "iterate_error": "random iterate, test",
     },
-    "margin": {"margin": "of training points, percentile"},
+    "margin": {"margin": "low percentile, training points"},
     "ramp loss": {"ramp_loss": "train", "test_ramp_loss": "test"},
     "capacity": {
         "measure_l1": r"(2) $\ell_1$",

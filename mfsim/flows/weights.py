@@ -54,7 +54,7 @@ class AbstractWeightFlow(AbstractLangevinFlow):
         if labels.max() >= classes:
             raise ValueError(
                 "network.classes must be above the largest label, "
-                f"{labels.max():g}, got {classes}."
+                f"{labels.max():g}, got {classes}; raise it, or number classes from 0."
             )
 
     def law(self, state: State) -> tuple[Weights, None]:

@@ -7,6 +7,7 @@ from jaxtyping import Float
 
 from mfsim.activations import Relu
 from mfsim.component import static
+from mfsim.datasets import Data
 from mfsim.flows import ParticleFlow, WeightFlow
 from mfsim.networks import DeepRelu, ReluClassifier
 from mfsim.observables.base import AbstractObservable, train_outputs
@@ -49,6 +50,18 @@ _MEASURES = {
         "Lower bound of the Rademacher complexity of the units' class.",
     ),
 }
+_OF_PROGRAM = {
+    "measure_vc": ("(1)", "Measure (1) as the program has it, the number of weights."),
+    "measure_spectral_frobenius": (
+        "(5)",
+        "Measure (5) as the program has it, sqrt(c) |U|_2 |V - V_0|_F + sqrt(h) "
+        "|U - U_0|_F |V|_2.",
+    ),
+    "measure_unit_wise": (
+        "(6)",
+        "Measure (6) as the program has it, |U_0|_2 |V|_F + |U - U_0|_F |V|_F.",
+    ),
+}
 _UNITS = {
     "unit_capacity": ("mean beta_j", "Mean of unit capacity |u_j - u_j(0)|."),
     "unit_impact": ("mean alpha_j", "Mean of unit impact |v_j|."),
@@ -60,6 +73,9 @@ _BOUNDS = {
     ),
     "bound_unit_wise": ("bound (6)", "Unit-wise bound of the test error."),
 }
+
+
+_NOT_RELU = "the bounds are of networks of Relu"
 
 
 class _Start(NamedTuple):
@@ -113,29 +129,29 @@ class CapacityMeasures(AbstractObservable):
             )
         declared: dict[str, Series | str] = {
             name: Series("1" if name == "measure_vc" else "output", *words)
-            for name, words in _MEASURES.items()
+            for name, words in self._measures().items()
         }
         both = (_NORMS | _UNITS).items()
         declared |= {name: Series("parameter", *words) for name, words in both}
-        reason = unjudged(flow, data.y_train)
-        if reason is None and len(np.unique(data.y_train)) < 2:
-            reason = "all labels are alike"
+        reason = _unbounded(flow, data)
         for name, words in _BOUNDS.items():
             declared[name] = reason or Series("1", *words)
         if not _is_relu(flow.network):
-            reason = "the bounds are of networks of Relu"
-            declared |= dict.fromkeys([*_BOUNDS, "rademacher_lower"], reason)
+            declared["rademacher_lower"] = _NOT_RELU
         if isinstance(flow.network, DeepRelu) and flow.network.depth != 2:
             reason = f"the network has {flow.network.depth} layers, not two"
             return dict.fromkeys(declared, reason)
         return declared
 
+    def _measures(self) -> dict[str, tuple[str, str]]:
+        return _MEASURES | (_OF_PROGRAM if self.mode == "code2018" else {})
+
     def reference(self, start):
         params = [np.asarray(block, np.float64) for block in start.state.params]
         u, v, *biases = _as_layers(start.flow.network, params)
         y = np.asarray(start.data.y_train, np.float64)
-        is_judged = unjudged(start.flow, y) is None and len(np.unique(y)) > 1
-        x = np.asarray(start.data.x_train, np.float64)
+        is_judged = _unbounded(start.flow, start.data) is None
+        x = np.asarray(start.data.x_train)
         return _Start(u, v, tuple(biases) or None, x, y if is_judged else None)
 
     def measure(self, look):
@@ -157,8 +173,20 @@ class CapacityMeasures(AbstractObservable):
             fold_biases=self.fold_biases and bool(biases),
             outputs=outputs.reshape(len(outputs), -1),
         )
-        wanted = {**_NORMS, **_MEASURES, **_UNITS, **_BOUNDS}
-        return {name: np.mean(measures[name]) for name in wanted}
+        # A constant unit of folded biases is none of the network's.
+        means = {name: measures[name][: len(u)].mean() for name in _UNITS}
+        return means | {name: measures[name] for name in _NORMS | _MEASURES | _BOUNDS}
+
+
+def _unbounded(flow: Any, data: Data) -> str | None:
+    """Why there are no bounds of a network, if there are none."""
+    if not _is_relu(flow.network):
+        return _NOT_RELU
+    if reason := unjudged(flow, data.y_train):
+        return reason
+    if len(np.unique(data.y_train)) < 2:
+        return "the training points are all of one class"
+    return None
 
 
 def _is_relu(network: Any) -> bool:

@@ -68,7 +68,7 @@ def _groups(groups: Sequence[Group]) -> Table:
         rows.append(
             (
                 group.name,
-                "unknown, needs KernelDrift" if label == "unknown" else label,
+                _unknown(group) if label == "unknown" else label,
                 *(_cell(group.config.get(key)) for key in keys),
                 float(len(group.runs)),
                 scale_exponent(group.runs[0].config.get("flow", {}).get("network", {})),
@@ -80,6 +80,12 @@ def _groups(groups: Sequence[Group]) -> Table:
     columns = ("group", "regime", *(names[key] for key in keys), *measured)
     title = "The groups: runs that differ in seeds alone are one, with its regime."
     return Table("groups", title, columns, tuple(rows))
+
+
+def _unknown(group: Group) -> str:
+    """Why the regime of a group is not known."""
+    kind = group.config.get("flow.network.kind")
+    return "–" if kind == "ReluClassifier" else "unknown, needs KernelDrift"
 
 
 def _keys(groups: Sequence[Group]) -> Table:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import mfsim
+from mfsim.activations import Relu
 from mfsim.datasets import Digits, TwoClassSphere
 from mfsim.errors import ConfigError
 from mfsim.flows import LinearisedFlow, ParticleFlow, WeightFlow
@@ -60,23 +61,43 @@ def check(trajectory, start, end):
 
 
 def test_particles_have_their_scale_in_v(tmp_path):
-    network = TwoLayer(width=WIDTH, alpha=ALPHA)
+    network = TwoLayer(width=WIDTH, alpha=ALPHA, activation=Relu())
     flow = ParticleFlow(network=network, dataset=SPHERE, loss=Logistic())
     found = run(tmp_path, flow, CapacityMeasures(), Margin())
     neurons = found.snapshots["neurons"].values
     layers = [(a[:, :-1], ALPHA / WIDTH * a[:, -1][None, :]) for a in neurons]
     check(found, *layers)
-    # The margins are those of tanh, which NumPy alone would not make of U and V.
     data = mfsim.datasets.Data(*map(np.asarray, SPHERE.load()))
     (u0, v0), (u, v) = layers
-    f = np.tanh(data.x_train @ u.T) @ v[0]
+    f = np.maximum(data.x_train @ u.T, 0) @ v[0]
     margin = np.percentile(data.y_train * f, 5)
     assert last(found, "margin") == pytest.approx(margin, rel=1e-10)
-    measures = capacity_measures(
-        *(u, v, u0, v0, data.x_train, data.y_train), outputs=f[:, None]
-    )
+    measures = capacity_measures(u, v, u0, v0, data.x_train, data.y_train)
     for name in ("bound_unit_wise", "rademacher_upper", "rademacher_lower"):
         assert last(found, name) == pytest.approx(measures[name], rel=1e-9)
+
+
+def test_bounds_are_of_relu_alone(tmp_path):
+    flow = ParticleFlow(network=TwoLayer(width=WIDTH), dataset=SPHERE, loss=Logistic())
+    found = run(tmp_path, flow, CapacityMeasures())
+    for name in ("bound_unit_wise", "rademacher_upper", "rademacher_lower"):
+        assert found.absent[name] == "the bounds are of networks of Relu"
+    assert last(found, "measure_frobenius") > 0
+
+
+def test_neurons_that_are_left_out_do_not_count(tmp_path):
+    some, every = (
+        DeepRelu(width=WIDTH, active=4.0),
+        DeepRelu(width=4),
+    )
+    rows = []
+    for name, network in (("some", some), ("every", every)):
+        flow = WeightFlow(network=network, dataset=SPHERE, loss=Logistic())
+        folder = tmp_path / name
+        folder.mkdir()
+        series = run(folder, flow, CapacityMeasures()).series
+        rows.append({k: float(v[-1]) for k, v in series.data_vars.items()})
+    assert rows[0] == pytest.approx(rows[1], rel=1e-10)
 
 
 def test_deep_relu_of_two_layers_has_its_scale_in_v(tmp_path):
@@ -110,13 +131,22 @@ def test_biases_are_folded_in_where_that_is_asked(tmp_path):
         last_unit = np.append(np.zeros(u.shape[1]), 1.0)
         wide = np.vstack([np.column_stack([u, b]), last_unit])
         folded.append((wide, np.column_stack([v, e])))
-    check(found, *folded)
+    (u0, v0), (u, v) = folded
+    for name, value in products(u, v, u0, v0).items():
+        if not name.startswith("unit"):
+            assert last(found, name) == pytest.approx(value, rel=1e-10), name
+    # Means are over the units that are the network's own.
+    impact = np.linalg.norm(v[:, :-1], axis=0).mean()
+    assert last(found, "unit_impact") == pytest.approx(impact, rel=1e-10)
 
 
 def test_mode_of_the_program_ignores_biases_in_norms(tmp_path):
     network = ReluClassifier(width=WIDTH, bias=True)
     flow = WeightFlow(network=network, dataset=DIGITS, loss=SoftmaxCrossEntropy())
+    with pytest.raises(ValueError, match="^fold_biases must be false in mode"):
+        CapacityMeasures(mode="code2018", fold_biases=True)
     found = run(tmp_path, flow, CapacityMeasures(mode="code2018"))
+    assert "sqrt(c)" in found.series.measure_spectral_frobenius.attrs["description"]
     u, v = (found.snapshots[f"weights/layer_{k}"].values[-1] for k in (1, 2))
     product = np.linalg.norm(u) * np.linalg.norm(v)
     assert last(found, "measure_frobenius") == pytest.approx(product, rel=1e-10)
@@ -127,7 +157,8 @@ def test_what_cannot_be_had_is_left_out_with_its_reason(tmp_path):
     absent = run(tmp_path, deep, CapacityMeasures()).absent
     assert absent["measure_l1"] == "the network has 3 layers, not two"
     real = ParticleFlow(
-        network=TwoLayer(width=4), dataset=Digits(num_train=9, num_test=0)
+        network=TwoLayer(width=4, activation=Relu()),
+        dataset=Digits(num_train=9, num_test=0),
     )
     (tmp_path / "run.h5").unlink()
     found = run(tmp_path, real, CapacityMeasures())

@@ -1,6 +1,7 @@
 """Classifiers: the network, what is measured of it, its runs and what is refused."""
 
 import copy
+import dataclasses
 import threading
 from functools import partial, reduce
 
@@ -130,8 +131,8 @@ class TestMargins:
         # 1 - 1/2, then 1, 1, 1 and 0; of the first point alone 1/2.
         assert found["ramp_loss"] == pytest.approx(3.5 / 5, rel=1e-15)
         assert found["test_ramp_loss"] == 0.5
-        # Of equal outputs the first wins: the third point is right, the second wrong.
-        assert found["train_error"] == pytest.approx(2 / 5)
+        # Two that are equal and the largest leave the point in no class.
+        assert found["train_error"] == pytest.approx(3 / 5)
         assert found["test_error"] == 0
         risk = np.log(1 + np.exp(-2.0) + np.exp(-1.0))
         assert found["test_risk"] == pytest.approx(risk, rel=1e-14)
@@ -286,7 +287,7 @@ class TestRuns:
             assert found.shape == (4, *size)
         assert {name for name in straight.snapshots if "_3d" in name} == {"layer_1_3d"}
         without = straight.absent["stable_step"]
-        assert without == "MomentumSGD has another limit than gradient descent"
+        assert without == "MomentumSGD is held against its limit at the start alone"
 
     def test_epochs_are_of_whole_batches(self, straight):
         # 50 points make three batches of 16; seven epochs are 21 steps.
@@ -358,10 +359,23 @@ def test_steps_of_epochs(total, batch, epochs, steps):
 
 
 def test_too_many_epochs_are_refused_in_one_line():
-    with pytest.raises(
-        ConfigError, match=r"^schedule\.(epochs|num_steps) must be at most"
-    ):
+    with pytest.raises(ConfigError, match=r"^schedule\.epochs must be below 2\^31"):
         in_epochs(50, 1, 2**31 - 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_a_step_past_the_stable_one_at_the_start_is_warned_of(nesterov, tmp_path):
+    """Stable below 1 + mu times gradient descent's, Nesterov's (1 + mu)/(1 + 2 mu)."""
+    one = experiment(nesterov=nesterov, momentum=0.5, epochs=1, saves=2)
+    one = dataclasses.replace(one, integrator=mfsim.NoisyGD(0.1, 16))
+    limit = mfsim.run(one, tmp_path / "gd.h5").series.stable_step.values[0]
+    for factor, is_warned in ((0.99, False), (1.01, True)):
+        step = factor * (0.75 if nesterov else 1.5) * float(limit)
+        sgd = MomentumSGD(step, 0.5, nesterov, 16)
+        found = dataclasses.replace(one, integrator=sgd)
+        run = mfsim.run(found, tmp_path / f"{factor}.h5")
+        assert any("past the stable" in text for text in run.warnings) is is_warned
 
 
 def test_one_end_is_given():
@@ -468,7 +482,7 @@ class _Labelled(AbstractDataset):
     [
         (1.5, r"flow.dataset.labels must be the numbers .* got 1.5; "),
         (-1.0, r"flow.dataset.labels must be the numbers .* got -1; "),
-        (3.0, r"flow.network.classes must be above the largest label, 3, got 3\.$"),
+        (3.0, r"flow.network.classes must be above the largest label, 3, got 3; raise"),
     ],
 )
 def test_labels_that_are_no_classes_are_refused(wrong, message, tmp_path):

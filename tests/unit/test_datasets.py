@@ -543,7 +543,7 @@ def test_random_labels_keep_the_inputs_and_forget_the_labels():
 @pytest.mark.parametrize("classes", [2, 10])
 def test_random_labels_of_a_fair_die(classes):
     inner = Digits(labels="classes")
-    data, source = RandomLabels(inner, classes=classes).load(), inner.load()
+    data, source = RandomLabels(inner, num_classes=classes).load(), inner.load()
     assert np.array_equal(data.x_train, source.x_train)
     for y, true in ((data.y_train, source.y_train), (data.y_test, source.y_test)):
         counts = np.bincount(y.astype(int))
@@ -554,13 +554,13 @@ def test_random_labels_of_a_fair_die(classes):
         assert np.abs(counts - len(y) / classes).max() < slack
         wanted = np.mean(true < classes) / classes
         assert abs((y == true).sum() - len(y) * wanted) < slack
-    other = RandomLabels(inner, classes=classes, seed=1).load()
+    other = RandomLabels(inner, num_classes=classes, seed=1).load()
     assert not np.array_equal(other.y_train, data.y_train)
 
 
 def test_a_die_has_two_faces():
-    with pytest.raises(ValueError, match="^classes must be at least 2, got 1"):
-        RandomLabels(Digits(), classes=1)
+    with pytest.raises(ValueError, match="^num_classes must be at least 2, got 1"):
+        RandomLabels(Digits(), num_classes=1)
 
 
 def test_errors_of_a_wrapped_dataset_name_its_path():

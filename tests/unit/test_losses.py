@@ -176,6 +176,15 @@ def test_cross_entropy_is_its_formula():
     assert float(same[0]) == pytest.approx(np.log(CLASSES), rel=1e-15)
 
 
+@pytest.mark.parametrize("shift", [0.0, 100.0, 1e4])
+def test_cross_entropy_does_not_cancel_in_single_precision(shift):
+    f = np.asarray([[shift, shift - 7.25, shift - 30]], np.float32)
+    found = SoftmaxCrossEntropy()(jnp.asarray(f), jnp.zeros(1, jnp.float32))
+    # log(1 + s), s = 7.1e-4, whose 1 + s is rounded to 6e-8 in single precision.
+    wanted = np.log1p(np.exp(-7.25) + np.exp(-30.0))
+    assert float(found[0]) == pytest.approx(wanted, rel=2 * 6e-8 / wanted)
+
+
 def test_slope_of_the_cross_entropy_is_that_of_the_value():
     loss = SoftmaxCrossEntropy()
     slope, step = np.asarray(loss.derivative(ROWS, NUMBERS)), 1e-5
@@ -246,7 +255,7 @@ def test_cross_entropy_is_of_differences_of_outputs(shift):
 def test_cross_entropy_refuses_labels_that_number_no_class(wrong):
     loss = SoftmaxCrossEntropy()
     loss.check_labels(np.array([0.0, 9.0, 3.0]))
-    message = f"^labels must be the numbers 0, 1, .* got {wrong:g}; use .*\\.$"
+    message = f"^labels must be the numbers 0, 1, .* got {wrong:g}; relabel.*\\.$"
     with pytest.raises(ValueError, match=message):
         loss.check_labels(np.array([0.0, wrong, 1.0]))
 

@@ -41,7 +41,7 @@ class Overparametrization(AbstractStudy):
         dataset: Classes as numbers, labels = "classes" where it has them.
         classes: Number c of classes.
         widths: h, in rising order.
-        random_widths: Those of them that are trained on random labels, too; may be none.
+        random_widths: Those of them that are trained on random labels, too, or none.
         seeds: Of data, random labels, start and batches; at least three to judge.
         step: Step of SGD.
         random_step: The same with random labels.
@@ -167,7 +167,7 @@ class Overparametrization(AbstractStudy):
         drawn = dataclasses.replace(self.dataset, seed=seed)
         if labels == "true":
             return drawn
-        return RandomLabels(dataset=drawn, classes=self.classes, seed=seed)
+        return RandomLabels(dataset=drawn, num_classes=self.classes, seed=seed)
 
     def particles(self, *, exponent: float, seed: int, width: int) -> Experiment:
         """Gradient descent of one particle system."""

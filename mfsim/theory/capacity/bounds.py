@@ -20,14 +20,16 @@ class Setting:
     """What the bounds take from a network, its data and its training.
 
     Fields:
-        norms: Logs of the norms of the weights, by name.
+        norms: Logs of the norms of the weights, of their start and of the way between,
+            by the names of `capacity_measures`.
         inputs: Logs of the norms of the inputs.
-        start: Log of |U_0 X|_F; of |[U_0 X + b_0]_+|_F as the program has it.
-        log_margin: log gamma; -inf where the margin is not positive.
+        start: Log of |U_0 X|_F, or with `program` of |[U_0 X + b_0]_+|_F.
+        log_margin: log gamma; -inf where the margin is not positive, NaN where there
+            is none.
         samples, dim, hidden, outputs: N, d, h, c.
-        parameters: Number of parameters.
+        parameters: Number of weights, and of biases that are not folded in.
         delta: Probability with which a bound may fail.
-        program: Whether to compute what the program does where it differs.
+        program: Whether to compute what the authors' program does where it differs.
     """
 
     norms: dict[str, float]
@@ -50,7 +52,11 @@ class Setting:
     @property
     def confidence(self) -> float:
         """3 sqrt(log(N/delta))."""
-        return 3 * math.sqrt(math.log(self.samples / self.delta))
+        return 3 * math.sqrt(self.log_over_delta(self.samples))
+
+    def log_over_delta(self, value: float) -> float:
+        """Log(value/delta), also where that quotient overflows."""
+        return math.log(value) - math.log(self.delta)
 
     def over_margin(self, slope: float) -> float:
         """Log of a slope divided by gamma; infinite where that is not positive."""
@@ -84,7 +90,7 @@ def _vc(at: Setting) -> float:
     factor = math.log2(8 * math.e * reach * math.log2(4 * math.e * reach))
     dimension = 2 + depth_weighted * factor
     fill = math.log(math.e * max(at.samples / dimension, 1))
-    return math.log(8 * c * dimension * fill + 8 * math.log(2 / at.delta))
+    return math.log(8 * c * dimension * fill + 8 * at.log_over_delta(2))
 
 
 def _l1(at: Setting) -> float:
@@ -120,7 +126,7 @@ def _spectral_l21(at: Setting) -> float:
     )
     slope = math.log(144 * math.log(at.samples) * math.log(2 * at.parameters))
     slope += log_sum(at.mean_input, -math.log(at.samples) / 2) + 1.5 * pair
-    rest = 4.5 * math.log(1 / at.delta) + math.log(2 * at.samples)
+    rest = 4.5 * at.log_over_delta(1) + math.log(2 * at.samples)
     rest -= max(at.log_margin, math.log(_FLOOR))
     rest += 2 * log_sum(math.log(2), at.inputs.frobenius)
     for name in ("distance_frobenius", "spectral"):
@@ -144,7 +150,7 @@ def _spectral_frobenius(at: Setting) -> float:
     slope += at.inputs.largest + pair / 2
     if at.program:
         slope += n["u_spectral"]
-    last = math.log(6 * math.log(2 * at.samples / at.delta))
+    last = math.log(6 * at.log_over_delta(2 * at.samples))
     return log_sum(2 * at.over_margin(slope), last)
 
 
@@ -159,7 +165,7 @@ def _unit_wise(at: Setting) -> float:
     slope += log_sum(n["v_frobenius"], 0.0)
     half = math.log(at.samples) / 2
     slope += log_sum(n["u_distance_frobenius"] + at.mean_input, at.start - half, 0.0)
-    union = 5 * at.hidden + max(0, at.log_margin + half) - math.log(at.delta)
+    union = 5 * at.hidden + max(0, at.log_margin + half) + at.log_over_delta(1)
     return 2 * log_sum(at.over_margin(slope), math.log(3 * math.sqrt(union)))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from mfsim.kernels.gram import check_vector
+from mfsim.theory.capacity.checks import check_wide
 from mfsim.theory.capacity.norms import exp, log
 
 PERCENTILE = 5
@@ -20,7 +20,8 @@ class MarginLaw:
 
     Fields:
         margin: gamma; inf beyond 1e308.
-        log_margin: Its log, finite beyond; -inf where it is not positive.
+        log_margin: Its log, finite beyond; -inf where it is not positive, NaN where
+            there is none.
         ramp_loss: Mean of 1 - mu/gamma within [0, 1]; `train_error` without a gamma.
         train_error: Share of the points with mu <= 0.
         program_margin: Percentile of f_y - max over all, of which none is positive.
@@ -46,17 +47,22 @@ def margin_law(
     margins, slack = _margins(outputs, labels)
     if margin is None:
         scaled = float(np.percentile(margins, PERCENTILE))
-        log_margin = float(log(max(scaled, 0.0))) + log_scale
+        log_margin = log_positive(scaled) + log_scale
         margin = _times(scaled, log_scale)
     else:
-        log_margin = float(log(max(margin, 0.0)))
+        log_margin = log_positive(margin)
         scaled = exp(log_margin - log_scale)
     error = float((margins <= 0).mean())
     ramp = error
     if scaled > 0:
-        ramp = float(np.clip(1 - margins / scaled, 0, 1).mean())
+        ramp = float((1 - np.clip(margins, 0, scaled) / scaled).mean())
     program = _times(float(np.percentile(slack, PERCENTILE)), log_scale)
     return MarginLaw(margin, log_margin, ramp, error, program)
+
+
+def log_positive(margin: float) -> float:
+    """The log of a margin, -inf where it is not positive."""
+    return float(log(max(margin, 0.0)))
 
 
 def _times(value: float, log_scale: float) -> float:
@@ -79,7 +85,7 @@ def _margins(
 
 def check_labels(labels: Any, n: int, outputs: int) -> Float[np.ndarray, " n"]:
     """Labels in float64, or ValueError unless of two classes and of these outputs."""
-    values = check_vector(labels, n, "labels")
+    values = check_wide("labels", labels, (n,), "one a point")
     wrong = np.abs(values) != 1
     legal = "-1 or 1, as the network has one output"
     if outputs > 1:

@@ -43,12 +43,23 @@ def size(array: Real[np.ndarray, "..."]) -> float:
     return max(float(array.max(initial=0)), -float(array.min(initial=0))) or 1.0
 
 
+def row_sizes(matrix: Float[np.ndarray, "rows cols"]) -> Float[np.ndarray, " rows"]:
+    """`size` of each row."""
+    largest = _largest(matrix)
+    return np.where(largest > 0, largest, 1.0)
+
+
+def _largest(matrix: np.ndarray) -> np.ndarray:
+    return np.maximum(matrix.max(axis=1), -matrix.min(axis=1))
+
+
 def log_rows(
     matrix: Float[np.ndarray, "rows cols"], order: int = 2
 ) -> Float[np.ndarray, " rows"]:
-    """Logs of the rows' l2 norms, or l1."""
-    scale = size(matrix)
-    return np.log(scale) + log(np.linalg.norm(matrix / scale, ord=order, axis=1))
+    """Logs of the rows' l2 norms, or l1; a large row leaves the small ones as they are."""
+    scale = row_sizes(matrix)
+    norms = np.linalg.norm(matrix / scale[:, None], ord=order, axis=1)
+    return np.log(scale) + log(norms)
 
 
 def log_frobenius(matrix: Float[np.ndarray, "rows cols"]) -> float:
@@ -109,9 +120,10 @@ def input_norms(x: Real[np.ndarray, "n d"]) -> InputNorms:
 
 
 class StartNorms(NamedTuple):
-    """Logs of norms over the points of what each unit does about its start.
+    """Logs of norms of each unit at its start, all but the first over the points.
 
     Fields:
+        weights: |u_j^0|_2.
         linear: |u_j^0 X|_2.
         active: |[u_j^0 X]_+|_2.
         biased: |[u_j^0 X + b_j^0]_+|_2; `active` where there are no biases.
@@ -119,6 +131,7 @@ class StartNorms(NamedTuple):
             vector along which the inputs are large.
     """
 
+    weights: Float[np.ndarray, " h"]
     linear: Float[np.ndarray, " h"]
     active: Float[np.ndarray, " h"]
     biased: Float[np.ndarray, " h"]
@@ -131,9 +144,15 @@ def start_norms(
     x: Real[np.ndarray, "n d"],
     bias: Float[np.ndarray, " h"] | None = None,
 ) -> StartNorms:
-    """Norms of the units' responses about the start, of block after block."""
-    scale, inputs = _scales(np.column_stack([u0, capacity]), x, bias)
-    weights, reach = (u0 / scale).T, capacity / scale
+    """Norms of the units' responses about the start, of block after block.
+
+    Every unit has a scale of its own.
+    """
+    shift = np.zeros(len(u0)) if bias is None else bias
+    scale, inputs = row_sizes(np.column_stack([u0, capacity, shift])), size(x)
+    weights, reach = (u0 / scale[:, None]).T, capacity / scale
+    # Of (x, 1), as a bias is a weight of a constant input.
+    wide = max(inputs, 1.0)
     way = leading_input(x, inputs)
     sums = np.zeros((5, len(u0)))
     for block in blocks(x, len(u0)):
@@ -145,12 +164,14 @@ def start_norms(
         sums[2] += _active_squares(z + step)
         sums[3] += _active_squares(z - step)
         if bias is not None:
-            sums[4] += _active_squares(z + bias / scale / inputs)
-    linear, active, *moved, biased = np.log(scale) + np.log(inputs) + log(sums) / 2
+            sums[4] += _active_squares(z * (inputs / wide) + shift / scale / wide)
+    linear, active, *moved, biased = np.log(scale) + log(sums) / 2
+    linear, active, *moved = (a + np.log(inputs) for a in (linear, active, *moved))
     return StartNorms(
+        weights=log_rows(u0),
         linear=linear,
         active=active,
-        biased=active if bias is None else biased,
+        biased=active if bias is None else biased + np.log(wide),
         moved=np.maximum.reduce([active, *moved]),
     )
 
@@ -176,20 +197,26 @@ def scaled_outputs(
     x: Real[np.ndarray, "n d"],
     biases: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> tuple[Float[np.ndarray, "n c"], float]:
-    """V [U x + b]_+ + e divided by a scale, and the log of that scale."""
-    hidden_bias, output_bias = (None, None) if biases is None else biases
-    scale, inputs = _scales(u, x, hidden_bias)
-    outer = size(v) if output_bias is None else max(size(v), size(output_bias))
-    rows, inner = [], (u / scale).T
-    for block in blocks(x, len(u)):
-        z = (block / inputs) @ inner
-        if hidden_bias is not None:
-            z += hidden_bias / scale / inputs
-        rows.append(np.maximum(z, 0, out=z) @ (v / outer).T)
-    outputs = np.concatenate(rows)
-    if output_bias is not None:
-        outputs += output_bias / outer / scale / inputs
-    return outputs, float(np.log(scale) + np.log(inputs) + np.log(outer))
+    """V [U x + b]_+ + e divided by a scale, and the log of that scale.
+
+    Every unit has scales of its own; that of f is by the largest of their products.
+    """
+    b, e = (np.zeros(len(u)), np.zeros(len(v))) if biases is None else biases
+    # Of (x, 1) where there are biases, which are weights of a constant input.
+    wide = size(x) if biases is None else max(size(x), 1.0)
+    joined = np.column_stack([u, b])
+    inner, outer = row_sizes(joined), row_sizes(v.T)
+    logs = log(_largest(joined)) + log(_largest(v.T)) + np.log(wide)
+    most = max(float(logs.max()), float(log(_largest(e[None, :]))[0]))
+    most = most if most > -np.inf else 0.0
+    weights, shift = (u / inner[:, None]).T, b / inner / wide
+    readout = (v / outer * np.exp(logs - most)).T
+    rows = [
+        np.maximum((block / wide) @ weights + shift, 0) @ readout
+        for block in blocks(x, len(u))
+    ]
+    last = e / size(e) * np.exp(np.log(size(e)) - most) if e.any() else e
+    return np.concatenate(rows) + last, most
 
 
 def blocks(
@@ -199,12 +226,3 @@ def blocks(
     rows = block_size(len(x), 8 * columns, _BLOCK_BYTES)
     for i in range(0, len(x), rows):
         yield np.asarray(x[i : i + rows], np.float64)
-
-
-def _scales(
-    u: np.ndarray, x: np.ndarray, bias: np.ndarray | None
-) -> tuple[float, float]:
-    # With biases no scale is below 1, as they would be divided by it.
-    if bias is None:
-        return size(u), size(x)
-    return max(size(u), size(bias), 1.0), max(size(x), 1.0)

@@ -9,9 +9,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Real
 
-from mfsim.theory.capacity.norms import log, log_sum
+from mfsim.theory.capacity.norms import StartNorms, log, log_sum, start_norms
 
 
 @dataclass(frozen=True)
@@ -20,19 +20,14 @@ class UnitClass:
 
     Fields:
         impact, capacity: alpha_j and beta_j.
-        start: |u_j^0|.
-        linear, active, moved: |u_j^0 X|_2, |[u_j^0 X]_+|_2 over the points, and the
-            largest of |[u X]_+|_2 for some u in the ball: as in `start_norms`.
+        start: Norms of the units at their start.
         inputs: |X|_F.
         samples, dim, outputs: N, d, c: as they are.
     """
 
     impact: Float[np.ndarray, " h"]
     capacity: Float[np.ndarray, " h"]
-    start: Float[np.ndarray, " h"]
-    linear: Float[np.ndarray, " h"]
-    active: Float[np.ndarray, " h"]
-    moved: Float[np.ndarray, " h"]
+    start: StartNorms
     inputs: float
     samples: int
     dim: int
@@ -52,7 +47,7 @@ class UnitClass:
             return math.inf
         constant = math.log(2 * math.sqrt(2 * self.outputs) + 2) - log_margin
         return constant + self._mean(
-            np.logaddexp(self.capacity + self.inputs, self.linear)
+            np.logaddexp(self.capacity + self.inputs, self.start.linear)
         )
 
     def log_upper(self) -> float:
@@ -62,7 +57,7 @@ class UnitClass:
         t -> [u_j^0 x_i + t]_+ - [u_j^0 x_i]_+, which costs 2 as the sign is free.
         """
         moved = math.log(2) + self.capacity + self.inputs
-        return math.log(self.outputs) / 2 + self._mean(np.logaddexp(moved, self.active))
+        return math.log(self.outputs) / 2 + self._mean(np.logaddexp(moved, self.start.active))
 
     def log_lower(self) -> float:
         """Log of a lower bound on R: unit by unit the greater of two.
@@ -71,10 +66,10 @@ class UnitClass:
         k (beta_j - |u_j^0|)_+ |X|_F, k as in `log_lower_at_zero`, as the ball about
         u_j^0 has one about 0 in it.
         """
-        standing = math.log(self.outputs / 2) / 2 + self.moved
+        standing = math.log(self.outputs / 2) / 2 + self.start.moved
         # beta - |u^0| = beta (1 - |u^0|/beta), where there is a beta.
         moves = np.isfinite(self.capacity)
-        gap = np.minimum(np.where(moves, self.start, 0) - self._finite_capacity, 0.0)
+        gap = np.minimum(np.where(moves, self.start.weights, 0) - self._finite_capacity, 0.0)
         inner = np.where(moves, self.capacity + log(-np.expm1(gap)), -np.inf)
         return self._mean(np.maximum(standing, self._log_reach + inner + self.inputs))
 
@@ -97,3 +92,24 @@ class UnitClass:
 
     def _mean(self, logs: np.ndarray) -> float:
         return log_sum(self.impact + logs) - math.log(self.samples)
+
+
+def unit_class(
+    u0: Float[np.ndarray, "h d"],
+    capacity: Float[np.ndarray, " h"],
+    impact: Float[np.ndarray, " h"],
+    x: Real[np.ndarray, "n d"],
+    inputs: float,
+    outputs: int,
+    bias: Float[np.ndarray, " h"] | None = None,
+) -> UnitClass:
+    """The class about U_0, and b_0, from the logs of beta_j, alpha_j and |X|_F."""
+    return UnitClass(
+        impact=impact,
+        capacity=capacity,
+        start=start_norms(u0, np.exp(capacity), x, bias),
+        inputs=inputs,
+        samples=len(x),
+        dim=x.shape[1],
+        outputs=outputs,
+    )
