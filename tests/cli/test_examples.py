@@ -495,13 +495,16 @@ def test_min_width_on_images(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_own_weights_are_measured(tmp_path: Path) -> None:
+    draws = np.random.default_rng(0)
+    u0, v0, x = (draws.standard_normal(shape) for shape in ((20, 5), (3, 20), (90, 5)))
+    u, v = u0 + 0.1 * draws.standard_normal(u0.shape), v0 + 0.1
+    labels = (np.maximum(x @ u.T, 0) @ v.T).argmax(1)
+    net = u, v, u0, v0, x, labels
+    np.savez(tmp_path / "own.npz", u=u, v=v, u0=u0, v0=v0, x=x, labels=labels)
     said = example("own_weights", tmp_path / "own.npz")
-    with np.load(tmp_path / "own.npz") as arrays:
-        net = [arrays[name] for name in ("u", "v", "u0", "v0", "x", "labels")]
     paper = theory.capacity_measures(*net)
     program = theory.capacity_measures(*net, mode="code2018")
-    number = r" +(\S+)"
-    rows = re.findall(rf"^(\w+){number * 4}$", said, re.MULTILINE)
+    rows = re.findall(r"^(\w+)" + r" +(\S+)" * 4 + "$", said, re.MULTILINE)
     assert tuple(name for name, *_ in rows) == theory.CAPACITY_MEASURES
     for name, *printed in rows:
         expected = paper[f"measure_{name}"], paper[f"bound_{name}"]
@@ -510,13 +513,28 @@ def test_own_weights_are_measured(tmp_path: Path) -> None:
         np.testing.assert_allclose(
             np.array(printed, dtype=float), [*expected, *samples], rtol=1e-3
         )
-    # Trained until the mean loss was 0.01, so the margin is some log(1/0.01).
-    assert 1 < paper["margin"] < 10
-    found = re.search(r"units: (\S+) \+- (\S+), from (\S+) to (\S+)$", said, re.M)
+    complexity = r"of 20 units: (\S+) \+- (\S+), from (\S+) to (\S+)$"
+    found = re.search(complexity, said, re.MULTILINE)
     assert found is not None
     value, error, low, high = map(float, found.groups())
     assert low - 4 * error < value < high + 4 * error
+    assert f"from {paper['rademacher_lower']:.4g} to" in found[0]
     assert "Vacuous, at least 1 for an error: vc, l1, frobenius" in said
+
+
+@pytest.mark.long
+def test_own_weights_trains_its_own_without_a_file_and_says_where() -> None:
+    said = python(ROOT / "examples" / "own_weights.py")
+    where = re.search(r"weights and points are in (\S+)$", said, re.MULTILINE)
+    assert where is not None
+    with np.load(where[1]) as arrays:
+        net = [arrays[name] for name in ("u", "v", "u0", "v0", "x", "labels")]
+    paper = theory.capacity_measures(*net)
+    # Trained until the mean loss was 0.01, so the margin is some log(1/0.01).
+    assert 1 < paper["margin"] < 10
+    assert f"margin {paper['margin']:.4g}," in said
+    with pytest.raises(AssertionError, match="FILE must be an .npz file, got"):
+        example("own_weights", Path(where[1]).with_name("other.npz"))
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Norms, measures and bounds of trained two-layer networks, against plain NumPy."""
 
+import inspect
 import math
 
 import numpy as np
@@ -277,8 +278,9 @@ def test_the_bound_is_above_twice_the_complexity():
     """The union over classes costs sqrt(9/8) of a norm and more: NEY, eqs. (2), (7)."""
     u, v, u0, v0, x, labels = network()
     found = capacity_measures(u, v, u0, v0, x, labels)
-    twice = 2 * found["rademacher_upper"] + found["ramp_loss"]
-    assert found["bound_unit_wise"] > 3 / math.sqrt(8) * twice
+    twice = 2 * found["rademacher_upper"]
+    cover = 3 / math.sqrt(8)
+    assert found["bound_unit_wise"] - found["ramp_loss"] > cover * twice
 
 
 # Of U -> tU and V -> V/t, the starts alike, which leave f as it is.
@@ -336,6 +338,49 @@ def test_rebalancing_unit_by_unit_leaves_the_scale_free_sum_alone():
         assert other[name] != pytest.approx(one[name], rel=1e-3), name
 
 
+@pytest.mark.parametrize("t", [1e200, 1e-200])
+@pytest.mark.parametrize("mode", MODES)
+def test_one_unit_of_another_scale_leaves_the_others_theirs(mode, t):
+    u, v, u0, v0, x, labels = network()
+    scales = np.ones(12)
+    scales[3] = t
+    pairs = (u, v, u0, v0), (scales[:, None], 1 / scales) * 2
+    layers = [a * b for a, b in zip(*pairs, strict=True)]
+    given = {"mode": mode}
+    if mode == "code2018":
+        (b, e), (b0, e0) = pair_of_biases()
+        given["biases"], given["start_biases"] = (b, e), (b0, e0)
+        other = given | {"biases": (scales * b, e), "start_biases": (scales * b0, e0)}
+    else:
+        other = given
+    one = capacity_measures(u, v, u0, v0, x, labels, **given)
+    found = capacity_measures(*layers, x, labels, **other)
+    same = {name for name in one if "rademacher" in name}
+    compare(found, {name: one[name] for name in same | {"scale_free", "margin"}})
+    np.testing.assert_allclose(found["unit_capacity"], scales * one["unit_capacity"])
+
+
+def test_units_that_do_nothing_leave_the_margins_of_small_ones():
+    u, v, u0, v0, x, _ = network()
+    u[0], v[:, 0] = 0, 0
+    f = forward(u, v, x)
+    labels = f.argmax(1)
+    gamma = np.percentile(margins(f, labels), 5)
+    found = capacity_measures(*(1e-200 * a for a in (u, v, u0, v0)), x, labels)
+    compare(found, {"log_margin": math.log(gamma) - 400 * math.log(10)})
+    compare(found, {"ramp_loss": ramp(f, labels, gamma)})
+
+
+def test_signed_bytes_are_taken_by_their_size():
+    u, v, u0, v0, x, labels = network()
+    rows = np.clip(np.round(20 * x), -127, 127).astype(np.int8)
+    rows[0, 0] = -128
+    found = capacity_measures(u, v, u0, v0, rows, labels)
+    wide = capacity_measures(u, v, u0, v0, rows.astype(float), labels)
+    assert found["bound_l1"] == wide["bound_l1"]
+    assert found["rademacher_lower"] == wide["rademacher_lower"]
+
+
 def test_folded_biases_are_a_network_without():
     u, v, u0, v0, x, _ = network()
     given, start = pair_of_biases()
@@ -367,6 +412,9 @@ def test_outputs_of_another_network_are_its_margins():
     labels = np.sign(f[:, 0])
     given = capacity_measures(u, v, u0, v0, x, labels, outputs=f[:, 0])
     compare(given, {"margin": np.percentile(np.abs(f), 5)})
+    bare = inspect.unwrap(capacity_measures)
+    listed = bare(u, v, u0, v0, x, labels, outputs=f[:, 0].tolist())
+    assert listed["bound_unit_wise"] == given["bound_unit_wise"]
     column = capacity_measures(u, v, u0, v0, x, labels, outputs=f)
     assert column["bound_unit_wise"] == given["bound_unit_wise"]
     assert any("outputs given" in note for note in given["notes"])
@@ -389,6 +437,50 @@ def test_without_labels_there_are_measures_alone():
     rest = {"margin", "ramp_loss", "train_error", "program_margin", "rademacher_upper"}
     assert missing == bounds | rest
     assert found["notes"] == ("There are no labels, hence no margin and no bounds.",)
+
+
+def test_a_margin_given_needs_no_labels():
+    u, v, u0, v0, x, labels = network()
+    found = capacity_measures(u, v, u0, v0, x, None, margin=0.3)
+    whole = capacity_measures(u, v, u0, v0, x, labels, margin=0.3)
+    names = {name for name in whole if name.endswith("_samples")}
+    for name in names | {"margin", "log_margin", "rademacher_upper"}:
+        assert found[name] == whole[name], name
+    assert np.isnan([found[f"bound_{name}"] for name in CAPACITY_MEASURES]).all()
+    assert found["notes"] == ("There are no labels, hence no bounds.",)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_numbers_at_the_edge_of_the_floats_have_logarithms(mode):
+    args = network()
+    found = capacity_measures(*args, margin=1e-300, mode=mode)
+    tiny = capacity_measures(*args, margin=1e-320, mode=mode)
+    # 1e-320 is a whole number of the least float, of which it holds some 2000.
+    shift = math.log(1e-300) - math.log(1e-320)
+    name = "log_rademacher_upper"
+    compare(tiny, {name: found[name] + shift, "ramp_loss": found["ramp_loss"]})
+    shares = capacity_measures(*args, delta=1e-320, mode=mode)
+    root = math.sqrt(shares["bound_frobenius_samples"])
+    usual = capacity_measures(*args, mode=mode)
+    slope = math.sqrt(usual["bound_frobenius_samples"])
+    slope -= 3 * math.sqrt(math.log(150 / DELTA))
+    confidence = 3 * math.sqrt(math.log(150) - math.log(1e-320))
+    assert root == pytest.approx(slope + confidence, rel=1e-10)
+    assert all(math.isfinite(shares[f"bound_{name}"]) for name in CAPACITY_MEASURES)
+
+
+def test_a_margin_in_single_precision_is_a_margin():
+    args = network()
+    found = inspect.unwrap(capacity_measures)(*args, margin=np.float32(0.5))
+    assert found["bound_l1"] == capacity_measures(*args, margin=0.5)["bound_l1"]
+
+
+def test_one_input_has_no_bound_by_its_l1_norm():
+    found = capacity_measures(*network(d=1))
+    # R = 0 by log d: the confidence is all that is left.
+    samples = 9 * math.log(150 / DELTA)
+    compare(found, {"bound_l1_samples": samples})
+    assert found["notes"][0].startswith("bound_l1 has sqrt(log d)")
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -478,7 +570,7 @@ SHAPES = {
     "u0": (np.ones((12, 6)), r"u0 must have shape \(12, 7\), .*, got \(12, 6\)"),
     "v0": (np.ones((2, 12)), r"v0 must have shape \(3, 12\), .*, got \(2, 12\)"),
     "x": (np.ones((150, 6)), r"x must have shape \(any, 7\), .*, got \(150, 6\)"),
-    "labels": (np.zeros(149), "labels must be 150 numbers"),
+    "labels": (np.zeros(149), r"labels must have shape \(150\), .*, got \(149,\)"),
     "outputs": (np.ones((150, 2)), r"outputs must have shape \(150, 3\)"),
 }
 
@@ -492,13 +584,52 @@ def test_shapes_that_do_not_match_are_named(name):
         capacity_measures(**args | {name: wrong})
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong", "advice"),
+    [
+        ("v", np.ones(12), r"v\[None, :\] for a single row"),
+        ("v", np.ones((12, 3)), "transpose it"),
+        ("x", np.ones(150), r"x\[:, None\] for a single column"),
+        ("labels", np.ones((150, 1)), r"labels\[:, 0\]"),
+        ("u0", np.ones((11, 7)), "give arrays of one network"),
+    ],
+)
+def test_shapes_that_do_not_match_come_with_advice(name, wrong, advice):
+    names = "u", "v", "u0", "v0", "x", "labels"
+    args = dict(zip(names, network(d=1 if name == "x" else 7), strict=True))
+    with pytest.raises(ValueError, match=rf"^{name} must have shape .*; .*{advice}"):
+        inspect.unwrap(capacity_measures)(**args | {name: wrong})
+
+
+@pytest.mark.parametrize("wrong", [np.nan, -np.inf, 1e308])
 @pytest.mark.parametrize("name", ["u", "v", "u0", "v0", "x"])
-def test_numbers_that_are_not_finite_are_named(name):
+def test_numbers_that_are_not_finite_are_named(name, wrong):
     names = "u", "v", "u0", "v0", "x", "labels"
     args = dict(zip(names, network(), strict=True))
-    args[name][0, 0] = np.nan
-    with pytest.raises(ValueError, match=f"^{name} must be finite"):
+    args[name][0, 0] = wrong
+    message = rf"^{name} must be finite and within \+-1e\+300, got {wrong:g}"
+    with pytest.raises(ValueError, match=message.replace("1e+308", r"1e\+308")):
         capacity_measures(**args)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "given"),
+    [
+        ("weights", "dtype <U7"),
+        ([["1", "2"]], "dtype <U1"),
+        ([[1.0], [1.0, 2.0]], "rows of different lengths"),
+        (np.array([[None]]), "dtype object"),
+        (np.ones((2, 2), complex), "dtype complex128"),
+    ],
+)
+@pytest.mark.parametrize("name", ["u", "x", "labels", "outputs"])
+def test_what_is_no_array_of_numbers_is_named(name, wrong, given):
+    """The bare function, as arguments' types are checked in tests alone."""
+    names = "u", "v", "u0", "v0", "x", "labels"
+    args = dict(zip(names, network(), strict=True))
+    message = f"^{name} must be an array of real numbers, got {given}"
+    with pytest.raises(ValueError, match=message):
+        inspect.unwrap(capacity_measures)(**args | {name: wrong})
 
 
 @pytest.mark.parametrize(
@@ -536,10 +667,31 @@ def test_biases_in_paper_mode_are_refused_with_the_way_out():
     ("options", "message"),
     [
         ({"mode": "code2019"}, r"mode must be one of \['paper', 'code2018'\], got"),
+        ({"mode": math.nan}, r"mode must be one of \['paper', 'code2018'\], got nan"),
         ({"mode": "code2018", "fold_biases": True}, "fold_biases must be False"),
         ({"biases": pair_of_biases()[0]}, "biases and start_biases must be given both"),
-        ({"margin": math.inf}, "margin must be finite"),
-        ({"delta": 0.0}, r"delta must be within \(0, 1\), got 0"),
+        (
+            {"margin": math.inf},
+            "margin must be a finite number, or None for .*, got inf",
+        ),
+        (
+            {"margin": math.nan},
+            "margin must be a finite number, or None for .*, got nan",
+        ),
+        (
+            {"margin": 10**400},
+            "margin must be a finite number, or None for .*, got 100",
+        ),
+        ({"margin": True}, "margin must be a finite number, .*, got True"),
+        ({"margin": "1"}, "margin must be a finite number, .*, got '1'"),
+        ({"delta": 0.0}, r"delta must be a number within \(0, 1\), .*, got 0.0"),
+        ({"delta": True}, r"delta must be a number within \(0, 1\), .*, got True"),
+        ({"delta": None}, r"delta must be a number within \(0, 1\), .*, got None"),
+        ({"biases": 1, "start_biases": 1}, r"biases must be a pair .*, got a int"),
+        (
+            {"biases": (np.ones(12),), "start_biases": (np.ones(12),)},
+            r"biases must be a pair \(b, e\) .*, got a tuple of 1",
+        ),
         (
             {"biases": pair_of_biases(h=11)[0], "start_biases": pair_of_biases()[0]},
             r"biases b must have shape \(12\)",
@@ -548,4 +700,4 @@ def test_biases_in_paper_mode_are_refused_with_the_way_out():
 )
 def test_options_that_are_not_are_named(options, message):
     with pytest.raises(ValueError, match=f"^{message}"):
-        capacity_measures(*network(), **options)
+        inspect.unwrap(capacity_measures)(*network(), **options)

@@ -1,5 +1,6 @@
 """The Rademacher complexity by search: against all signs and angles, and its bounds."""
 
+import inspect
 import itertools
 import math
 
@@ -95,8 +96,78 @@ def test_the_search_is_between_what_is_proved(h, d, n, c, distance):
     )
     assert measures["rademacher_lower"] == pytest.approx(found.lower)
     assert measures["rademacher_class_upper"] == pytest.approx(found.upper)
-    # Eq. (6) has one sign a point and more room: above both at a margin of 1.
-    assert measures["rademacher_upper"] > measures["rademacher_class_upper"]
+
+
+@pytest.mark.parametrize("c", [1, 3])
+def test_fixed_units_that_are_active_have_two_upper_bounds_in_ratio(c):
+    """Eq. (6) by 2 sqrt(2c) + 2 over gamma, the other by sqrt(c), else alike."""
+    draws = np.random.default_rng(0)
+    u, x = draws.uniform(0, 1, (5, 3)), draws.uniform(0, 1, (20, 3))
+    v = draws.standard_normal((c, 5))
+    labels = np.arange(20) % 2 * (1.0 if c > 1 else 2.0) - (0 if c > 1 else 1)
+    found = capacity_measures(u, v, u, v, x, labels, margin=0.3)
+    ratio = found["rademacher_upper"] / found["rademacher_class_upper"]
+    expected = (2 * math.sqrt(2 * c) + 2) / (0.3 * math.sqrt(c))
+    assert ratio == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_shortest_search_is_above_what_is_proved():
+    """One step leaves a unit silent that is heard along the inputs' leading direction.
+
+    That direction is (sqrt(N), L/sqrt(N), ...)/sqrt(N + L^2), along which every input
+    has sqrt(1 + L^2/N).
+    """
+    number, length, away = 64, 3.0, 0.97
+    x = np.column_stack([np.ones(number), length * np.eye(number)])
+    u0 = np.zeros((1, number + 1))
+    u0[0, 0] = -away
+    found = rademacher_search(
+        u0, np.ones(1), np.ones(1), x, restarts=2, steps=1, draws=300
+    )
+    heard = math.sqrt(1 + length**2 / number) - away
+    # Eight powers leave (L^2/(N + L^2))^8 = 5e-8 of the other directions.
+    assert found.lower == pytest.approx(heard / math.sqrt(2 * number), rel=1e-6)
+    assert found.value >= found.lower - 4 * found.standard_error
+
+
+@pytest.mark.parametrize("power", [-515, 515])
+@pytest.mark.parametrize("distance", [0.0, 1.0])
+def test_the_search_is_homogeneous(power, distance):
+    """Powers of two, some 1e-155 and 1e155, leave every digit as it is."""
+    u0, radii, impact, x = setting(3, 3, 8, distance)
+    plain = rademacher_search(u0, radii, impact, x, draws=4, steps=20)
+    t = 2.0**power
+    cases = {
+        t: [(t * u0, t * radii, impact, x), (u0, radii, impact, t * x)],
+        1.0: [(t * u0, t * radii, impact, x / t), (t * u0, t * radii, impact / t, x)],
+    }
+    for scale, several in cases.items():
+        for args in several:
+            found = rademacher_search(*args, draws=4, steps=20)
+            np.testing.assert_array_equal(
+                found.correlations, scale * plain.correlations
+            )
+            assert found.standard_error == scale * plain.standard_error
+            assert found.upper == pytest.approx(scale * plain.upper, rel=1e-10)
+            assert found.lower == pytest.approx(scale * plain.lower, rel=1e-10)
+
+
+def test_one_unit_of_another_scale_is_searched_like_the_others():
+    u0, radii, impact, x = setting(3, 3, 8, 1.0)
+    plain = rademacher_search(u0, radii, impact, x, draws=4, steps=20)
+    t = np.array([1.0, 2.0**600, 1.0])
+    found = rademacher_search(
+        t[:, None] * u0, t * radii, impact / t, x, draws=4, steps=20
+    )
+    np.testing.assert_array_equal(found.correlations, plain.correlations)
+    assert found.upper == pytest.approx(plain.upper, rel=1e-10)
+
+
+def test_values_beyond_the_largest_float_are_infinite():
+    u0, radii, impact, x = setting(3, 3, 8, 1.0)
+    t = 2.0**600
+    found = rademacher_search(t * u0, t * radii, impact, t * x, draws=4, steps=20)
+    assert found.value == found.upper == found.lower == math.inf
 
 
 def test_the_second_lower_bound_needs_what_passes_the_relu():
@@ -159,24 +230,37 @@ def test_single_precision_jax_searches_in_double():
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"x": np.ones((4, 2))}, "x must have the input dimension of u0, 3, got 2"),
-        ({"x": np.ones((0, 3))}, "x and u0 must have at least one row"),
-        ({"unit_capacity": np.ones(3)}, "unit_capacity must be 2 numbers"),
-        ({"unit_impact": -np.ones(2)}, "unit_impact must be finite and at least 0"),
-        ({"outputs": 0}, "outputs must be positive"),
-        ({"draws": 1}, "draws must be at least 2, got 1"),
-        ({"restarts": 1}, "restarts must be at least 2, got 1"),
-        ({"steps": 0}, "steps must be positive"),
+        ({"x": np.ones((4, 2))}, r"x must have shape \(any, 3\), .*, got \(4, 2\)"),
+        ({"x": np.ones((0, 3))}, r"x must have shape \(any, 3\), .*, got \(0, 3\)"),
+        ({"x": np.ones(3)}, r"x must have shape .*; give x\[None, :\]"),
+        ({"u0": np.full((2, 3), "a")}, "u0 must be an array of real numbers, got"),
+        ({"u0": np.full((2, 3), np.nan)}, "u0 must be finite"),
+        ({"unit_capacity": np.ones(3)}, r"unit_capacity must have shape \(2\)"),
+        ({"unit_impact": -np.ones(2)}, "unit_impact must be at least 0, got -1"),
+        ({"outputs": 0}, "outputs must be a whole number of at least 1, got 0"),
+        ({"draws": 1}, "draws must be a whole number of at least 2, got 1"),
+        ({"draws": 2.5}, "draws must be a whole number of at least 2, got 2.5"),
+        ({"restarts": True}, "restarts must be a whole number of at least 2, got True"),
+        ({"steps": "9"}, "steps must be a whole number of at least 1, got '9'"),
+        ({"seed": -1}, "seed must be a whole number of at least 0, got -1"),
     ],
 )
 def test_bad_arguments_are_named(changed, message):
     names = "u0", "unit_capacity", "unit_impact", "x"
     args = dict(zip(names, setting(2, 3, 4, 1.0), strict=True))
     with pytest.raises(ValueError, match=f"^{message}"):
-        rademacher_search(**args | changed)
+        # The bare function, as arguments' types are checked in tests alone.
+        inspect.unwrap(rademacher_search)(**args | changed)
 
 
 def test_what_does_not_fit_in_memory_is_refused(monkeypatch):
     monkeypatch.setattr("mfsim.memory.memory_of", lambda device: 2**10)
     with pytest.raises(ValueError, match=r"^restarts must be fewer: .* GiB of"):
         rademacher_search(*setting(2, 3, 4, 1.0))
+
+
+def test_draws_that_do_not_fit_in_memory_are_refused_before_they_are_drawn(monkeypatch):
+    monkeypatch.setattr("mfsim.memory.memory_of", lambda device: 2**20)
+    monkeypatch.setattr("mfsim.theory.capacity.rademacher.stream", None)
+    with pytest.raises(ValueError, match=r"^draws must be fewer: .* GiB of"):
+        rademacher_search(*setting(2, 3, 4, 1.0), draws=10**12)

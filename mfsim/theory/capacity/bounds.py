@@ -54,7 +54,7 @@ class Setting:
         """3 sqrt(log(N/delta))."""
         return 3 * math.sqrt(self.log_over_delta(self.samples))
 
-    def log_over_delta(self, value: float) -> float:
+    def log_over_delta(self, value: int | float) -> float:
         """Log(value/delta), also where that quotient overflows."""
         return math.log(value) - math.log(self.delta)
 

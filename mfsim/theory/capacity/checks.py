@@ -16,8 +16,25 @@ _LARGEST = 1e300
 _Shape = tuple[int | None, ...]
 
 
+def check_numbers(name: str, values: Any) -> np.ndarray:
+    """The array in its own dtype, or ValueError unless of real numbers."""
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise ValueError(
+            f"{name} must be an array of real numbers, got rows of different lengths; "
+            "make them equally long."
+        ) from None
+    if not any(jnp.issubdtype(array.dtype, kind) for kind in _KINDS):
+        raise ValueError(
+            f"{name} must be an array of real numbers, got dtype {array.dtype}; "
+            "convert it to float64."
+        )
+    return array
+
+
 def check_array(name: str, values: Any, shape: _Shape, meaning: str) -> np.ndarray:
-    """The array in its own dtype, or ValueError unless numbers of this shape.
+    """The same, or ValueError unless of this shape and within +-1e300.
 
     Args:
         name: Begins the message.
@@ -25,7 +42,7 @@ def check_array(name: str, values: Any, shape: _Shape, meaning: str) -> np.ndarr
         shape: With None for any number but 0.
         meaning: Of the shape, in words.
     """
-    array = _as_numbers(name, values)
+    array = check_numbers(name, values)
     if not _fits(array.shape, shape):
         expected = ", ".join("any" if a is None else str(a) for a in shape)
         raise ValueError(
@@ -43,41 +60,29 @@ def check_array(name: str, values: Any, shape: _Shape, meaning: str) -> np.ndarr
 
 
 def check_wide(name: str, values: Any, shape: _Shape, meaning: str) -> np.ndarray:
-    """The same in float64."""
+    """The same as `check_array` in float64."""
     return check_array(name, values, shape, meaning).astype(np.float64)
 
 
 def check_real(name: str, value: Any, legal: str) -> float:
     """A finite number, or ValueError that says which are legal."""
     is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not (is_real and math.isfinite(value)):
+    try:
+        number = float(value) if is_real else math.nan
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
         raise ValueError(f"{name} must be {legal}, got {value!r}.")
-    return float(value)
+    return number
 
 
 def check_whole(name: str, value: Any, least: int) -> None:
     """Raise ValueError unless a whole number of at least `least`."""
-    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not (is_whole and value >= least):
         raise ValueError(
             f"{name} must be a whole number of at least {least}, got {value!r}."
         )
-
-
-def _as_numbers(name: str, values: Any) -> np.ndarray:
-    try:
-        array = np.asarray(values)
-    except ValueError:
-        raise ValueError(
-            f"{name} must be an array of real numbers, got rows of different lengths; "
-            "make them equally long."
-        ) from None
-    if not any(jnp.issubdtype(array.dtype, kind) for kind in _KINDS):
-        raise ValueError(
-            f"{name} must be an array of real numbers, got dtype {array.dtype}; "
-            "convert it to float64."
-        )
-    return array
 
 
 def _fits(found: tuple[int, ...], shape: _Shape) -> bool:
@@ -97,4 +102,6 @@ def _advice(name: str, found: tuple[int, ...], shape: _Shape) -> str:
     for way, result in ways.items():
         if _fits(result, shape):
             return way
-    return "give arrays of one network and its points, one unit a row of its input weights"
+    return (
+        "give arrays of one network and its points, one unit a row of its input weights"
+    )

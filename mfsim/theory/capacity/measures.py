@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Real
 
 from mfsim.theory.capacity.bounds import Setting, log_bound, log_capacities
-from mfsim.theory.capacity.margin_law import MarginLaw, margin_law
+from mfsim.theory.capacity.margin_law import MarginLaw, log_positive, margin_law
 from mfsim.theory.capacity.network import (
     TrainedNetwork,
     check_choices,
@@ -23,7 +23,6 @@ from mfsim.theory.capacity.network import (
 )
 from mfsim.theory.capacity.norms import (
     InputNorms,
-    StartNorms,
     exp,
     input_norms,
     log,
@@ -32,9 +31,8 @@ from mfsim.theory.capacity.norms import (
     log_spectral,
     log_sum,
     scaled_outputs,
-    start_norms,
 )
-from mfsim.theory.capacity.unit_class import UnitClass
+from mfsim.theory.capacity.unit_class import UnitClass, unit_class
 
 MEASURES = (
     "vc",
@@ -77,8 +75,8 @@ def capacity_measures(
         u0: Input weights U_0 of the start, (h, d).
         v0: Output weights V_0 of the start, (c, h).
         x: Training points, (n, d), one a row.
-        labels: Class numbers 0 ... c - 1, or -1 and 1 where c = 1; with None the margin
-            is NaN, and so are the bounds.
+        labels: Class numbers 0 ... c - 1, or -1 and 1 where c = 1; with None there is
+            no loss and no margin but the one given, and what takes them is NaN.
         mode: Which formulas.
         biases: Biases (b, e) of f = V [U x + b]_+ + e, (h,) and (c,).
         start_biases: Those of the start.
@@ -101,32 +99,29 @@ def capacity_measures(
         `rademacher_search`. `bound_` with each of `MEASURES`: of the 0-1 error, so
         vacuous from 1 on, L + sqrt(C/N), L the ramp loss, or the training error for
         `bound_vc`; C, the number of samples at which the root is 1, which is what the
-        program prints, is `bound_..._samples`. `program_margin`, in "code2018" only.
+        program prints, is `bound_..._samples`. `program_margin`: what the program takes
+        for the margin, never positive.
         `notes`: What is to be known of these numbers, in sentences.
 
     Raises:
-        ValueError: If shapes do not match, a number is not finite, a label is none of
-            the network's, all labels are alike, `delta` is not within (0, 1), or there
-            are biases in "paper" that are not to be folded in.
+        ValueError: If shapes do not match, an entry is no real number or beyond 1e300,
+            a label is none of the network's, all labels are alike, `delta` is not
+            within (0, 1), or there are biases in "paper" that are not to be folded in.
 
-    Cost: 4 n h d multiplications, half of them where `outputs` are given, and h d^2 for
+    Cost: 2 n h d multiplications, half of them where `outputs` are given, and h d^2 for
     each spectral norm, d <= h; a minute at h = 8192, d = 784, n = 60000 on 2 cores.
     Blocks of rows of x are in memory, not n x h.
     Source: Neyshabur et al. 2019, Table 1, Theorems 1 to 3; github.com/bneyshabur/
     over-parametrization, `measures.py`.
     """
-    given = check_network(
-        u, v, u0, v0, x, labels, outputs, biases, start_biases, mode == "code2018"
-    )
-    check_choices(mode, given, fold_biases, margin, delta)
-    network = given if given.program else folded(given)
-    law = _margin_law(network, margin)
+    given = check_network((u, v, u0, v0), (x, labels, outputs), (biases, start_biases))
+    check_choices(mode, given.biases is not None, fold_biases, margin, delta)
+    program = mode == "code2018"
+    network = given if program else folded(given)
+    law = _margin_law(network, None if margin is None else float(margin))
     inputs = input_norms(network.x)
-    hidden_bias = None if network.start_biases is None else network.start_biases[0]
-    capacity = log_rows(network.u - network.u0)
-    start = start_norms(network.u0, np.exp(capacity), network.x, hidden_bias)
-    norms, units = _norms(network), _units(network, capacity, inputs, start)
-    measures = _measures(network, norms)
+    norms, units = _norms(network), _units(network, inputs)
+    measures = _measures(network, norms, program)
     rademacher = {
         "scale_free": units.log_scale_free,
         "rademacher_upper": units.log_ramp_upper(law.log_margin),
@@ -134,7 +129,10 @@ def capacity_measures(
         "rademacher_lower": units.log_lower(),
         "rademacher_lower_at_zero": units.log_lower_at_zero(),
     }
-    bounds = _bounds(network, norms, inputs, start, law, delta)
+    bounds = _bounds(
+        _setting(network, units, norms, inputs, law.log_margin, float(delta), program),
+        law,
+    )
     products = rademacher | measures | bounds
     return {
         "unit_capacity": np.exp(units.capacity),
@@ -144,14 +142,15 @@ def capacity_measures(
         **asdict(law),
         **{name: exp(value) for name, value in products.items()},
         **{f"log_{name}": value for name, value in products.items()},
-        "measure_vc": float(network.counted),
-        "notes": _notes(given, network, law, bounds),
+        "measure_vc": float(_counted(network, program)),
+        "notes": _notes(given, network, law, bounds, program),
     }
 
 
 def _margin_law(network: TrainedNetwork, margin: float | None) -> MarginLaw:
     if network.labels is None:
-        return MarginLaw()
+        given = math.nan if margin is None else margin
+        return MarginLaw(given, log_positive(given))
     if network.outputs is not None:
         return margin_law(network.outputs, 0.0, network.labels, margin)
     outputs, scale = scaled_outputs(network.u, network.v, network.x, network.biases)
@@ -173,16 +172,23 @@ def _norms(network: TrainedNetwork) -> dict[str, float]:
     return logs | {"u0_spectral": log_spectral(network.u0)}
 
 
-def _measures(network: TrainedNetwork, n: dict[str, float]) -> dict[str, float]:
+def _counted(network: TrainedNetwork, program: bool) -> int:
+    """Measure 1: the entries of U, or all the parameters in the program."""
+    return network.parameters if program else network.u.size
+
+
+def _measures(
+    network: TrainedNetwork, n: dict[str, float], program: bool
+) -> dict[str, float]:
     """Logs of Table 1, or of what the program prints as those measures."""
     h, _, c = network.shape
     root, classes = math.log(h) / 2, 0.0
     unit_wise = [n["u0_spectral"], n["u_distance_frobenius"]]
     last = [root]
-    if network.program:
+    if program:
         classes, last = math.log(c) / 2, []
     return {
-        "measure_vc": math.log(network.counted),
+        "measure_vc": math.log(_counted(network, program)),
         "measure_l1": n["u_l1_max"] + n["v_l1_max"],
         "measure_frobenius": n["u_frobenius"] + n["v_frobenius"],
         "measure_spectral_l21": log_sum(
@@ -199,50 +205,45 @@ def _measures(network: TrainedNetwork, n: dict[str, float]) -> dict[str, float]:
     }
 
 
-def _units(
-    network: TrainedNetwork,
-    capacity: np.ndarray,
-    inputs: InputNorms,
-    start: StartNorms,
-) -> UnitClass:
-    _, d, c = network.shape
-    return UnitClass(
+def _units(network: TrainedNetwork, inputs: InputNorms) -> UnitClass:
+    return unit_class(
+        u0=network.u0,
+        capacity=log_rows(network.u - network.u0),
         impact=log_rows(network.v.T),
-        capacity=capacity,
-        start=log_rows(network.u0),
-        linear=start.linear,
-        active=start.active,
-        moved=start.moved,
+        x=network.x,
         inputs=inputs.frobenius,
-        samples=len(network.x),
-        dim=d,
-        outputs=c,
+        outputs=len(network.v),
+        bias=None if network.start_biases is None else network.start_biases[0],
     )
 
 
-def _bounds(
+def _setting(
     network: TrainedNetwork,
+    units: UnitClass,
     norms: dict[str, float],
     inputs: InputNorms,
-    start: StartNorms,
-    law: MarginLaw,
+    log_margin: float,
     delta: float,
-) -> dict[str, float]:
-    """Logs of the bounds on the error, and of their numbers of samples."""
-    h, d, c = network.shape
-    setting = Setting(
+    program: bool,
+) -> Setting:
+    start = units.start.biased if program else units.start.linear
+    return Setting(
         norms=norms,
         inputs=inputs,
-        start=log_sum(2 * (start.biased if network.program else start.linear)) / 2,
-        log_margin=law.log_margin,
-        samples=len(network.x),
-        dim=d,
-        hidden=h,
-        outputs=c,
+        start=log_sum(2 * start) / 2,
+        log_margin=log_margin,
+        samples=units.samples,
+        dim=units.dim,
+        hidden=len(network.u),
+        outputs=units.outputs,
         parameters=network.parameters,
         delta=delta,
-        program=network.program,
+        program=program,
     )
+
+
+def _bounds(setting: Setting, law: MarginLaw) -> dict[str, float]:
+    """Logs of the bounds on the error, and of their numbers of samples."""
     logs = {}
     for name, capacity in log_capacities(setting).items():
         loss = law.train_error if name == "vc" else law.ramp_loss
@@ -256,6 +257,7 @@ def _notes(
     network: TrainedNetwork,
     law: MarginLaw,
     bounds: dict[str, float],
+    program: bool,
 ) -> tuple[str, ...]:
     notes = []
     if network is not given:
@@ -263,14 +265,17 @@ def _notes(
             "Biases are folded in as weights of a constant last input and of a "
             "constant last hidden unit, which counts among the units."
         )
+    if network.x.shape[1] == 1:
+        notes.append("bound_l1 has sqrt(log d) for a factor, which is 0 at d = 1.")
     if network.labels is None:
-        return (*notes, "There are no labels, hence no margin and no bounds.")
+        absent = "no margin and " if math.isnan(law.margin) else ""
+        return (*notes, f"There are no labels, hence {absent}no bounds.")
     if network.outputs is not None:
         notes.append(
             "Margins are those of the outputs given; measures are of U and V alone, "
             "and bounds hold where the outputs are V [U x]_+."
         )
-    if network.program:
+    if program:
         notes.append(
             "The program's margin subtracts the largest of all outputs, f_y among "
             f"them: {law.program_margin:g}, never positive. The margin here leaves "

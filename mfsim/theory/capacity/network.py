@@ -1,11 +1,16 @@
 """The arrays of a trained two-layer network, checked and made to fit one another."""
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from mfsim.theory.capacity.checks import (
+    check_array,
+    check_numbers,
+    check_real,
+    check_wide,
+)
 from mfsim.theory.capacity.margin_law import check_labels
 
 
@@ -22,7 +27,6 @@ class TrainedNetwork:
     outputs: np.ndarray | None
     biases: tuple[np.ndarray, np.ndarray] | None
     start_biases: tuple[np.ndarray, np.ndarray] | None
-    program: bool
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -30,39 +34,33 @@ class TrainedNetwork:
         return *self.u.shape, len(self.v)
 
     @property
-    def counted(self) -> int:
-        """Measure 1: the entries of U, or all the parameters in the program."""
-        return self.parameters if self.program else self.u.size
-
-    @property
     def parameters(self) -> int:
+        """Number of weights and biases."""
         biases = 0 if self.biases is None else sum(b.size for b in self.biases)
         return self.u.size + self.v.size + biases
 
 
 def check_network(
-    u: Any,
-    v: Any,
-    u0: Any,
-    v0: Any,
-    x: Any,
-    labels: Any,
-    outputs: Any,
-    biases: Any,
-    start_biases: Any,
-    program: bool,
+    layers: tuple[Any, Any, Any, Any],
+    data: tuple[Any, Any, Any],
+    biases: tuple[Any, Any],
 ) -> TrainedNetwork:
-    """The arrays in float64, or ValueError if they do not fit one another."""
-    u = _array("u", u, (None, None), "units times inputs")
+    """The arrays in float64, or ValueError if they do not fit one another.
+
+    Args:
+        layers: U, V and those of the start.
+        data: The points, the labels or None, the outputs or None.
+        biases: Pairs or None, and those of the start.
+    """
+    u = check_wide("u", layers[0], (None, None), "units times inputs")
     h, d = u.shape
-    v = _array("v", v, (None, h), "outputs times units of u")
+    v = check_wide("v", layers[1], (None, h), "outputs times units of u")
     c = len(v)
-    points = np.asarray(x)
-    _array("x", points, (None, d), "points times inputs of u", keep=True)
-    n = len(points)
+    x = check_array("x", data[0], (None, d), "points times inputs of u")
+    n = len(x)
     if n < 2:
         raise ValueError(f"x must have at least 2 rows, got {n}; give points.")
-    if (biases is None) != (start_biases is None):
+    if (biases[0] is None) != (biases[1] is None):
         raise ValueError(
             "biases and start_biases must be given both or neither, got one of them; "
             "zeros are biases too."
@@ -70,73 +68,48 @@ def check_network(
     return TrainedNetwork(
         u=u,
         v=v,
-        u0=_array("u0", u0, (h, d), "the shape of u"),
-        v0=_array("v0", v0, (c, h), "the shape of v"),
-        x=points,
-        labels=None if labels is None else check_labels(labels, n, c),
-        outputs=_outputs(outputs, n, c),
-        biases=_biases("biases", biases, h, c),
-        start_biases=_biases("start_biases", start_biases, h, c),
-        program=program,
+        u0=check_wide("u0", layers[2], (h, d), "the shape of u"),
+        v0=check_wide("v0", layers[3], (c, h), "the shape of v"),
+        x=x,
+        labels=None if data[1] is None else check_labels(data[1], n, c),
+        outputs=_outputs(data[2], n, c),
+        biases=_biases("biases", biases[0], h, c),
+        start_biases=_biases("start_biases", biases[1], h, c),
     )
 
 
 def check_choices(
-    mode: str,
-    given: TrainedNetwork,
-    fold_biases: bool,
-    margin: float | None,
-    delta: float,
+    mode: Any, has_biases: bool, fold_biases: bool, margin: Any, delta: Any
 ) -> None:
     """Raise ValueError unless the options are of `capacity_measures` and together."""
     if mode not in ("paper", "code2018"):
         raise ValueError(f"mode must be one of ['paper', 'code2018'], got {mode!r}.")
-    if fold_biases and given.program:
+    if fold_biases and mode == "code2018":
         raise ValueError(
             'fold_biases must be False in mode "code2018", whose norms leave biases '
             'out, got True; take mode="paper".'
         )
-    if given.biases is not None and not (given.program or fold_biases):
+    if has_biases and not (mode == "code2018" or fold_biases):
         raise ValueError(
             'biases must be None in mode "paper", whose theorems have none, got them; '
             "pass fold_biases=True to take them as weights of a constant last input "
             'and a constant last hidden unit, or mode="code2018".'
         )
-    if margin is not None and not math.isfinite(margin):
-        raise ValueError(f"margin must be finite, got {margin}.")
-    if not 0 < delta < 1:
-        raise ValueError(f"delta must be within (0, 1), got {delta:g}.")
-
-
-def _array(
-    name: str,
-    values: Any,
-    shape: tuple[int | None, ...],
-    meaning: str,
-    *,
-    keep: bool = False,
-) -> np.ndarray:
-    array = np.asarray(values) if keep else np.asarray(values, np.float64)
-    fits = len(shape) == array.ndim and array.size > 0
-    if not fits or any(
-        a not in (None, b) for a, b in zip(shape, array.shape, strict=True)
-    ):
-        expected = ", ".join("any" if a is None else str(a) for a in shape)
-        raise ValueError(
-            f"{name} must have shape ({expected}), {meaning}, got {array.shape}."
-        )
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite, got NaN or infinity.")
-    return array
+    if margin is not None:
+        legal = "a finite number, or None for the 5th percentile of the margins"
+        check_real("margin", margin, legal)
+    legal = "a number within (0, 1), the probability that a bound fails"
+    if not 0 < check_real("delta", delta, legal) < 1:
+        raise ValueError(f"delta must be {legal}, got {delta!r}.")
 
 
 def _outputs(values: Any, n: int, c: int) -> np.ndarray | None:
     if values is None:
         return None
-    array = np.asarray(values, np.float64)
+    array = check_numbers("outputs", values)
     if c == 1 and array.ndim == 1:
         array = array[:, None]
-    return _array("outputs", array, (n, c), "points times outputs of v")
+    return check_wide("outputs", array, (n, c), "points times outputs of v")
 
 
 def _biases(
@@ -144,13 +117,14 @@ def _biases(
 ) -> tuple[np.ndarray, np.ndarray] | None:
     if values is None:
         return None
-    if len(values) != 2:
+    if not isinstance(values, tuple | list) or len(values) != 2:
+        many = f" of {len(values)}" if isinstance(values, tuple | list) else ""
         raise ValueError(
-            f"{name} must be a pair (b, e) of hidden and output biases, got "
-            f"{len(values)} arrays."
+            f"{name} must be a pair (b, e) of hidden and output biases, got a "
+            f"{type(values).__name__}{many}."
         )
-    hidden = _array(f"{name} b", values[0], (h,), "one a unit of u")
-    return hidden, _array(f"{name} e", values[1], (c,), "one an output of v")
+    hidden = check_wide(f"{name} b", values[0], (h,), "one a unit of u")
+    return hidden, check_wide(f"{name} e", values[1], (c,), "one an output of v")
 
 
 def folded(given: TrainedNetwork) -> TrainedNetwork:

@@ -50,13 +50,14 @@ def row_sizes(matrix: Float[np.ndarray, "rows cols"]) -> Float[np.ndarray, " row
 
 
 def _largest(matrix: np.ndarray) -> np.ndarray:
+    """The largest absolute value of each row."""
     return np.maximum(matrix.max(axis=1), -matrix.min(axis=1))
 
 
 def log_rows(
     matrix: Float[np.ndarray, "rows cols"], order: int = 2
 ) -> Float[np.ndarray, " rows"]:
-    """Logs of the rows' l2 norms, or l1; a large row leaves the small ones as they are."""
+    """Logs of the rows' l2 norms, or l1, each with a scale of its own."""
     scale = row_sizes(matrix)
     norms = np.linalg.norm(matrix / scale[:, None], ord=order, axis=1)
     return np.log(scale) + log(norms)
@@ -165,13 +166,13 @@ def start_norms(
         sums[3] += _active_squares(z - step)
         if bias is not None:
             sums[4] += _active_squares(z * (inputs / wide) + shift / scale / wide)
-    linear, active, *moved, biased = np.log(scale) + log(sums) / 2
-    linear, active, *moved = (a + np.log(inputs) for a in (linear, active, *moved))
+    logs = np.log(scale) + log(sums) / 2
+    linear, active, *moved = logs[:4] + np.log(inputs)
     return StartNorms(
         weights=log_rows(u0),
         linear=linear,
         active=active,
-        biased=active if bias is None else biased + np.log(wide),
+        biased=active if bias is None else logs[4] + np.log(wide),
         moved=np.maximum.reduce([active, *moved]),
     )
 

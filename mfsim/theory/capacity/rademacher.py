@@ -17,19 +17,17 @@ import numpy as np
 from jaxtyping import Array, Float, Real
 
 from mfsim.datasets.draws import stream
-from mfsim.kernels.inputs import as_points
 from mfsim.memory import require_memory
+from mfsim.theory.capacity.checks import check_whole, check_wide
 from mfsim.theory.capacity.norms import (
     exp,
+    input_norms,
     leading_input,
     log,
-    log_frobenius,
-    log_rows,
+    row_sizes,
     size,
-    start_norms,
 )
-from mfsim.theory.capacity.unit_class import UnitClass
-from mfsim.theory.lazy_setting import check_positive
+from mfsim.theory.capacity.unit_class import unit_class
 
 _LAST_STEP = 1e-6
 """Of the first step, which is a radius: kinks leave an error of about that size."""
@@ -73,7 +71,8 @@ def rademacher_search(
     Each unit moves along the normalised gradient of |s_j| and back into its ball, by
     steps from its radius down to 1e-6 of it; the best of all points is kept. The first
     two restarts set out along plus and minus the largest sum_i xi_i (u.x_i), the others
-    at random. At U_0 = 0 one unit stands for all, as |s_j| is homogeneous.
+    at random. At U_0 = 0 one unit stands for all, as |s_j| is homogeneous; for that
+    reason every unit, the points and alpha are searched at a scale of about 1.
 
     Args:
         u0: Centres u_j^0 of the balls, one row a unit.
@@ -87,27 +86,30 @@ def rademacher_search(
         seed: Of the signs and the restarts; draw i is the same for every `draws`.
 
     Raises:
-        ValueError: If shapes do not match, a number is negative or not finite, there
-            are fewer than two draws or restarts, or a draw does not fit in memory.
+        ValueError: If shapes do not match, an entry is no real number, negative where
+            it is a size, or beyond 1e300, a count is no whole number or too small, or
+            a draw or all the signs do not fit in memory.
 
     Cost: 2 c + 2 d multiplications a step, restart, draw, point and unit.
     Source: Neyshabur et al. 2019, eqs. (3) to (5).
     """
-    centres, points = as_points("u0", u0), as_points("x", x)
-    _check(centres, points, outputs, draws, restarts, steps)
-    radii = _sizes("unit_capacity", unit_capacity, len(centres))
-    impact = _sizes("unit_impact", unit_impact, len(centres))
-    units = _unit_class(np.asarray(centres), radii, impact, np.asarray(points), outputs)
-    if not np.any(centres):
-        centres, impact = np.zeros((1, points.shape[1])), np.array([impact @ radii])
-        radii = np.ones(1)
-    points = np.asarray(points, np.float64)
-    signs = np.stack(
-        [
-            stream(seed, f"signs {i}").choice([-1.0, 1.0], (len(points), outputs))
-            for i in range(draws)
-        ]
+    centres = check_wide("u0", u0, (None, None), "units times inputs")
+    h, d = centres.shape
+    points = check_wide("x", x, (None, d), "points times inputs of u0")
+    radii = _check_sizes("unit_capacity", unit_capacity, h)
+    impact = _check_sizes("unit_impact", unit_impact, h)
+    _check_counts(outputs=outputs, draws=draws, restarts=restarts, steps=steps)
+    check_whole("seed", seed, 0)
+    _check_memory(len(points), d, h, outputs, draws, restarts)
+    inputs = input_norms(points).frobenius
+    units = unit_class(centres, log(radii), log(impact), points, inputs, outputs)
+    centres, radii, points, impact, power = _of_order_one(
+        centres, radii, points, impact
     )
+    if not np.any(centres):
+        centres, impact = np.zeros((1, d)), np.array([impact @ radii])
+        radii = np.ones(1)
+    signs = _signs(seed, draws, len(points), outputs)
     shape = restarts - 2, *centres.shape
     random = stream(seed, "restarts").standard_normal(shape)
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
@@ -116,12 +118,45 @@ def rademacher_search(
         arrays = centres, radii, points, signs, ways, random, lead
         most = _search(*(jnp.asarray(a, jnp.float64) for a in arrays), steps=steps)
         correlations = np.asarray(most) @ impact / len(points)
-    return RademacherSearch(
-        value=float(correlations.mean()),
-        standard_error=float(correlations.std(ddof=1) / math.sqrt(draws)),
-        correlations=correlations,
-        lower=exp(units.log_lower()),
-        upper=exp(units.log_upper()),
+    error = correlations.std(ddof=1) / math.sqrt(draws)
+    with np.errstate(over="ignore"):
+        return RademacherSearch(
+            value=float(np.ldexp(correlations.mean(), power)),
+            standard_error=float(np.ldexp(error, power)),
+            correlations=np.ldexp(correlations, power),
+            lower=exp(units.log_lower()),
+            upper=exp(units.log_upper()),
+        )
+
+
+def _signs(
+    seed: int, draws: int, n: int, outputs: int
+) -> Float[np.ndarray, "draws n c"]:
+    several = (stream(seed, f"signs {i}") for i in range(draws))
+    return np.stack([draw.choice([-1.0, 1.0], (n, outputs)) for draw in several])
+
+
+def _of_order_one(
+    centres: Float[np.ndarray, "h d"],
+    radii: Float[np.ndarray, " h"],
+    x: Float[np.ndarray, "n d"],
+    impact: Float[np.ndarray, " h"],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
+    """The same problem of entries of order 1, up to a power of two, which is the last.
+
+    Powers of two leave every digit as it is.
+    """
+    _, units = np.frexp(row_sizes(np.column_stack([centres, radii])))
+    _, inputs = math.frexp(size(x))
+    share, powers = np.frexp(impact)
+    powers += units
+    most = int(powers[share > 0].max(initial=powers.min()))
+    return (
+        np.ldexp(centres, -units[:, None]),
+        np.ldexp(radii, -units),
+        np.ldexp(x, -inputs),
+        np.ldexp(share, powers - most),
+        most + inputs,
     )
 
 
@@ -212,59 +247,33 @@ def _into_ball(rows: Float[Array, "h d"], radii: Float[Array, " h"]) -> Array:
     return shrink[:, None] * rows
 
 
-def _unit_class(
-    centres: np.ndarray,
-    radii: np.ndarray,
-    impact: np.ndarray,
-    x: np.ndarray,
-    outputs: int,
-) -> UnitClass:
-    centres = centres.astype(np.float64)
-    start = start_norms(centres, radii, x)
-    return UnitClass(
-        impact=log(impact),
-        capacity=log(radii),
-        start=log_rows(centres),
-        linear=start.linear,
-        active=start.active,
-        moved=start.moved,
-        inputs=log_frobenius(np.asarray(x, np.float64)),
-        samples=len(x),
-        dim=x.shape[1],
-        outputs=outputs,
-    )
-
-
-def _sizes(name: str, values: Any, h: int) -> Float[np.ndarray, " h"]:
-    sizes = np.asarray(values, np.float64)
-    if sizes.shape != (h,):
-        raise ValueError(
-            f"{name} must be {h} numbers, one a row of u0, got shape {sizes.shape}."
-        )
-    wrong = sizes[~(np.isfinite(sizes) & (sizes >= 0))]
-    if wrong.size:
-        raise ValueError(f"{name} must be finite and at least 0, got {wrong[0]:g}.")
+def _check_sizes(name: str, values: Any, h: int) -> Float[np.ndarray, " h"]:
+    sizes = check_wide(name, values, (h,), "one a row of u0")
+    if (sizes < 0).any():
+        raise ValueError(f"{name} must be at least 0, got {sizes.min():g}; give norms.")
     return sizes
 
 
-def _check(
-    centres: Any, points: Any, outputs: int, draws: int, restarts: int, steps: int
+def _check_counts(outputs: Any, draws: Any, restarts: Any, steps: Any) -> None:
+    check_whole("outputs", outputs, 1)
+    check_whole("draws", draws, 2)
+    check_whole("restarts", restarts, 2)
+    check_whole("steps", steps, 1)
+
+
+def _check_memory(
+    n: int, d: int, h: int, outputs: int, draws: int, restarts: int
 ) -> None:
-    if not (len(points) and len(centres)):
-        raise ValueError("x and u0 must have at least one row each, got none.")
-    if centres.shape[1] != points.shape[1]:
-        raise ValueError(
-            f"x must have the input dimension of u0, {centres.shape[1]}, got "
-            f"{points.shape[1]}."
-        )
-    check_positive("outputs", outputs)
-    check_positive("steps", steps)
-    for name, number in (("draws", draws), ("restarts", restarts)):
-        if number < 2:
-            raise ValueError(f"{name} must be at least 2, got {number}.")
-    table = 8 * restarts * len(centres) * len(points)
+    table = 8 * restarts * h * n
     require_memory(
         4 * table,
-        f"restarts must be fewer: a table of {restarts} restarts, {len(centres)} units "
-        f"and {len(points)} points has {table / 2**30:.3g} GiB",
+        f"restarts must be fewer: a table of {restarts} restarts, {h} units and {n} "
+        f"points has {table / 2**30:.3g} GiB",
+    )
+    # Signs, their sums over the points, and a correlation of each unit.
+    drawn = 8 * draws * (outputs * (n + d) + h)
+    require_memory(
+        3 * drawn,
+        f"draws must be fewer: the signs of {draws} draws, {n} points and {outputs} "
+        f"outputs with their sums have {drawn / 2**30:.3g} GiB",
     )

@@ -57,7 +57,9 @@ class UnitClass:
         t -> [u_j^0 x_i + t]_+ - [u_j^0 x_i]_+, which costs 2 as the sign is free.
         """
         moved = math.log(2) + self.capacity + self.inputs
-        return math.log(self.outputs) / 2 + self._mean(np.logaddexp(moved, self.start.active))
+        return math.log(self.outputs) / 2 + self._mean(
+            np.logaddexp(moved, self.start.active)
+        )
 
     def log_lower(self) -> float:
         """Log of a lower bound on R: unit by unit the greater of two.
@@ -69,7 +71,9 @@ class UnitClass:
         standing = math.log(self.outputs / 2) / 2 + self.start.moved
         # beta - |u^0| = beta (1 - |u^0|/beta), where there is a beta.
         moves = np.isfinite(self.capacity)
-        gap = np.minimum(np.where(moves, self.start.weights, 0) - self._finite_capacity, 0.0)
+        gap = np.minimum(
+            np.where(moves, self.start.weights, 0) - self._finite_capacity, 0.0
+        )
         inner = np.where(moves, self.capacity + log(-np.expm1(gap)), -np.inf)
         return self._mean(np.maximum(standing, self._log_reach + inner + self.inputs))
 
