@@ -149,24 +149,24 @@ def _is_finite(tree: PyTree) -> Bool[Array, ""]:
 
 
 def _measure(look: Look) -> Measurement:
-    batch_size = getattr(look.integrator, "batch_size", None)
     outputs, y = look.once(train_outputs), look.data.y_train
+    risk = look.flow.loss(outputs, y).mean(dtype=jnp.float64)
+    return Measurement(look.measure(), risk, _limit(look))
+
+
+def _limit(look: Look) -> Float[Array, ""]:
+    """The largest stable step; NaN where it is not watched."""
+    integrator, x = look.integrator, look.data.x_train
 
     def limit() -> Array:
-        x = look.data.x_train
-        limit = stable_step(look.flow, look.state, x, batch_size)
-        return limit * look.integrator.stable_share
+        batch_size = getattr(integrator, "batch_size", None)
+        found = stable_step(look.flow, look.state, x, batch_size)
+        return found * integrator.stable_share
 
-    def no_limit() -> Array:
-        return jnp.full((), jnp.nan, jax.eval_shape(limit).dtype)
-
-    # With momentum there is a save an epoch, which a power iteration would outlast.
-    is_watched = look.integrator.follows_flow | (look.step == 0)
-    return Measurement(
-        look.measure(),
-        look.flow.loss(outputs, y).mean(dtype=jnp.float64),
-        jax.lax.cond(is_watched, limit, no_limit),
-    )
+    if integrator.follows_flow:
+        return limit()
+    # Power iterations over batches cost as much as an epoch, of which each has a save.
+    return jax.lax.cond(look.step == 0, limit, lambda: jnp.full((), jnp.nan, x.dtype))
 
 
 class Programs:

@@ -273,7 +273,7 @@ BAD_VALUES = [
     ("schedule.stop='foo < 1'", "schedule.stop must name a recorded series"),
     ("schedule.stop='train_risk'", "schedule.stop must read SERIES"),
     ("schedule.stop='train_risk < nan'", "schedule.stop must"),
-    ("schedule.horizon=1.0", "schedule.horizon or num_steps must be given"),
+    ("schedule.horizon=1.0", "schedule.horizon or num_steps or epochs must be given"),
     ("schedule.num_steps=100000000000000000000", "schedule.num_steps must be"),
     ("schedule={horizon=1e300}", "schedule.horizon must be"),
     ("schedule.snapshots=1", "schedule.snapshots must be 0 or at least 2"),
