@@ -9,7 +9,7 @@ from mfsim.flows.base import Batch, Linearised, State
 from mfsim.flows.weights import AbstractWeightFlow, check_parts
 from mfsim.losses import AbstractLoss, SquaredError
 from mfsim.networks import AbstractWeightNetwork
-from mfsim.networks.deep_relu import Weights
+from mfsim.networks.base import Weights
 
 
 class LinearisedFlow(AbstractWeightFlow):

@@ -28,7 +28,7 @@ from mfsim.flows.base import (
 )
 from mfsim.losses import AbstractLoss, SquaredError
 from mfsim.networks import AbstractWeightNetwork
-from mfsim.networks.deep_relu import Weights
+from mfsim.networks.base import Weights
 
 _BLOCK_MIB = 64
 

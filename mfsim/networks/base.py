@@ -42,6 +42,10 @@ class AbstractNetwork(Component):
         """The tree of `params` with True where a block moves, False where frozen."""
 
 
+Weights = tuple[Float[Array, "..."], ...]
+"""W_1, ..., W_L, then biases if any."""
+
+
 class AbstractWeightNetwork(AbstractNetwork):
     """A network whose parameters are matrices W_1, ..., W_L, then biases if any."""
 

@@ -7,10 +7,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from mfsim.component import count, static
-from mfsim.networks.base import AbstractWeightNetwork
-
-ClassifierWeights = tuple[Float[Array, "..."], ...]
-"""U (h, d) and V (c, h); with biases b (h,) and e (c,) after them."""
+from mfsim.networks.base import AbstractWeightNetwork, Weights
 
 
 class ReluClassifier(AbstractWeightNetwork):
@@ -34,9 +31,7 @@ class ReluClassifier(AbstractWeightNetwork):
     classes: int = count(10, at_least=2)
     bias: bool = static(False)
 
-    def init(
-        self, key: Key[Array, ""], dim: int, dtype: DTypeLike = float
-    ) -> ClassifierWeights:
+    def init(self, key: Key[Array, ""], dim: int, dtype: DTypeLike = float) -> Weights:
         """Draw U, V and the biases; U and V are the same with and without them."""
         fans = dim, self.width, dim, self.width
         drawn = zip(jax.random.split(key, 4), self.shapes(dim), fans, strict=False)
@@ -51,7 +46,7 @@ class ReluClassifier(AbstractWeightNetwork):
         return [*matrices, (self.width,), (self.classes,)][: 4 if self.bias else 2]
 
     def after_first(
-        self, params: ClassifierWeights, z: Float[Array, "n h"]
+        self, params: Weights, z: Float[Array, "n h"]
     ) -> Float[Array, "n c"]:
         _, v, *biases = params
         if not biases:

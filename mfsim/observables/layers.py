@@ -10,7 +10,7 @@ from scipy.sparse.linalg import svds
 
 from mfsim.blocks import block_size, sum_blocks
 from mfsim.component import count
-from mfsim.networks.deep_relu import Weights
+from mfsim.networks.base import Weights
 from mfsim.observables.base import OF_WEIGHTS, AbstractObservable, present
 from mfsim.series import Series
 
