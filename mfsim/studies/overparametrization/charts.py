@@ -64,7 +64,7 @@ def _units(trained: Trained) -> Chart:
             for labels in LABELS
         ]
         label = f"{quantity.short} {quantity.label} (weight)"
-        return Panel(WIDTH, label, tuple(curves))
+        return Panel(WIDTH, label, _present(curves))
 
     return Chart(
         "overparametrization_units",
@@ -156,8 +156,10 @@ def _labels(trained: Trained) -> Chart:
         "Measure (6) over the margin, and errors, with true and with random labels. "
         f"{BARS} {trained.setting}.",
         (
-            Panel(WIDTH, "measure (6) over margin (1/output)", tuple(wise)),
-            Panel(WIDTH, "share of wrong points (1)", tuple(errors), y_scale="linear"),
+            Panel(WIDTH, "measure (6) over margin (1/output)", _present(wise)),
+            Panel(
+                WIDTH, "share of wrong points (1)", _present(errors), y_scale="linear"
+            ),
         ),
     )
 
@@ -223,6 +225,11 @@ def _means(label: str, trained: Trained, values: Values, labels: str = "true") -
 def _curve(label: str, widths: Line, means: Sequence[Estimate]) -> Curve:
     value, low, high = (tuple(float(mean[end]) for mean in means) for end in range(3))
     return Curve(label, _tuple(widths), value, low, high)
+
+
+def _present(curves: Sequence[Curve]) -> tuple[Curve, ...]:
+    """Those with a point: there need not be networks with random labels."""
+    return tuple(curve for curve in curves if np.isfinite(curve.y).any())
 
 
 def _tuple(values: Line) -> tuple[float, ...]:
