@@ -101,6 +101,7 @@ class CapacityMeasures(AbstractObservable):
             program.
         fold_biases: In mode "paper", whether biases are taken as weights of a constant
             last input and a constant last neuron; a network with biases needs it.
+        norms: Whether the norms that the measures are made of are recorded as well.
 
     Cost: a pass over the training points and three spectral norms a save, on the host:
         half a minute with 8192 neurons and all of MNIST.
@@ -112,6 +113,7 @@ class CapacityMeasures(AbstractObservable):
 
     mode: Literal["paper", "code2018"] = static("paper")
     fold_biases: bool = static(False)
+    norms: bool = static(True)
 
     def __check_init__(self):
         if self.fold_biases and self.mode != "paper":
@@ -131,7 +133,7 @@ class CapacityMeasures(AbstractObservable):
             name: Series("1" if name == "measure_vc" else "output", *words)
             for name, words in self._measures().items()
         }
-        both = (_NORMS | _UNITS).items()
+        both = ((_NORMS if self.norms else {}) | _UNITS).items()
         declared |= {name: Series("parameter", *words) for name, words in both}
         reason = _unbounded(flow, data)
         for name, words in _BOUNDS.items():
@@ -151,7 +153,9 @@ class CapacityMeasures(AbstractObservable):
         u, v, *biases = _as_layers(start.flow.network, params)
         y = np.asarray(start.data.y_train, np.float64)
         is_judged = _unbounded(start.flow, start.data) is None
-        x = np.asarray(start.data.x_train)
+        # Without bounds nothing but their dimension is asked of the points.
+        rows = None if _is_relu(start.flow.network) else 2
+        x = np.asarray(start.data.x_train)[:rows]
         return _Start(u, v, tuple(biases) or None, x, y if is_judged else None)
 
     def measure(self, look):
@@ -163,6 +167,7 @@ class CapacityMeasures(AbstractObservable):
             return {}
         wide = {name: np.asarray(a, np.float64) for name, a in found.items()}
         outputs = wide.pop("outputs")
+        outputs = outputs.reshape(len(outputs), -1)
         params = [wide[f"block_{i}"] for i in range(len(wide))]
         u, v, *biases = _as_layers(flow.network, params)
         measures = capacity_measures(
@@ -171,7 +176,7 @@ class CapacityMeasures(AbstractObservable):
             biases=(biases[0], biases[1]) if biases else None,
             start_biases=reference.biases,
             fold_biases=self.fold_biases and bool(biases),
-            outputs=outputs.reshape(len(outputs), -1),
+            outputs=None if reference.labels is None else outputs,
         )
         # A constant unit of folded biases is none of the network's.
         means = {name: measures[name][: len(u)].mean() for name in _UNITS}

@@ -82,7 +82,14 @@ def test_bounds_are_of_relu_alone(tmp_path):
     found = run(tmp_path, flow, CapacityMeasures())
     for name in ("bound_unit_wise", "rademacher_upper", "rademacher_lower"):
         assert found.absent[name] == "the bounds are of networks of Relu"
-    assert last(found, "measure_frobenius") > 0
+    neurons = found.snapshots["neurons"].values
+    layers = [(a[:, :-1], a[:, -1][None, :] / WIDTH) for a in neurons]
+    check(found, *layers)
+    assert last(found, "measure_vc") == WIDTH * 3
+    (tmp_path / "run.h5").unlink()
+    few = run(tmp_path, flow, CapacityMeasures(norms=False))
+    assert last(few, "measure_frobenius") == last(found, "measure_frobenius")
+    assert "u_frobenius" not in few.series
 
 
 def test_neurons_that_are_left_out_do_not_count(tmp_path):

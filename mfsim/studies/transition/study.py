@@ -38,7 +38,7 @@ from mfsim.sweep import Sweep
 OBSERVABLES: tuple[AbstractObservable, ...] = (
     Risk(),
     Accuracy(),
-    CapacityMeasures(),
+    CapacityMeasures(norms=False),
     Displacement(),
     NeuronMoments(),
     KernelDrift(),
